@@ -1,0 +1,10 @@
+//! What Ampacity decides, and nothing else.
+//!
+//! No I/O, no clock, no Kubernetes, no dependencies: time comes in as a value, decisions leave as values. The same
+//! code runs in production, in the demo, in back-tests, in the simulation and in the model check.
+//!
+//! Reading order: [`units`] and [`tree`] are the vocabulary; [`guard`] keeps every limit whatever is wanted; the rest
+//! decides what is wanted.
+
+pub mod tree;
+pub mod units;
