@@ -1,4 +1,5 @@
 //! Ampacity: a Kubernetes operator that splits each site's megawatts between Bitcoin mining containers and leased GPU
 //! jobs. The decisions live in `ampacity_core`; this crate is the shells around them.
 
+pub mod market;
 pub mod sim;
