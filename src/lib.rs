@@ -1,1 +1,4 @@
 //! Ampacity.
+
+pub mod api;
+pub mod cli;
