@@ -6,5 +6,6 @@
 //! Reading order: [`units`] and [`tree`] are the vocabulary; [`guard`] keeps every limit whatever is wanted; the rest
 //! decides what is wanted.
 
+pub mod curve;
 pub mod tree;
 pub mod units;
