@@ -97,10 +97,9 @@ impl MinerCurve {
         }
         let points = std::iter::once((sleep.get(), 0));
         let ladder = ladder.iter().map(|p| (p.watts.get(), p.hashrate.get()));
-        let vertices = hull(points.chain(ladder)).into_iter().map(|(watts, hashrate)| Preset {
-            watts: Watts::new(watts),
-            hashrate: GigahashPerSecond::new(hashrate),
-        });
+        let vertices = hull(points.chain(ladder))
+            .into_iter()
+            .map(|(watts, hashrate)| Preset { watts: Watts::new(watts), hashrate: GigahashPerSecond::new(hashrate) });
         Ok(Self { vertices: vertices.collect() })
     }
 
@@ -112,9 +111,7 @@ impl MinerCurve {
     /// Each step of the hull: watts more, GH/s more. GH/s per W falls strictly from step to step.
     pub fn steps(&self) -> impl Iterator<Item = Preset> {
         self.vertices.windows(2).filter_map(|pair| match pair {
-            [low, high] => {
-                Some(Preset { watts: high.watts - low.watts, hashrate: high.hashrate - low.hashrate })
-            }
+            [low, high] => Some(Preset { watts: high.watts - low.watts, hashrate: high.hashrate - low.hashrate }),
             _ => None,
         })
     }
@@ -235,17 +232,8 @@ mod tests {
     use super::*;
 
     /// S19j Pro on VNish 1.2.6, W and TH/s, as its API lists them.
-    const S19J_PRO: [(i64, i64); 9] = [
-        (1740, 65),
-        (1800, 70),
-        (1850, 76),
-        (2000, 80),
-        (2150, 83),
-        (2300, 87),
-        (2500, 92),
-        (2700, 96),
-        (2970, 100),
-    ];
+    const S19J_PRO: [(i64, i64); 9] =
+        [(1740, 65), (1800, 70), (1850, 76), (2000, 80), (2150, 83), (2300, 87), (2500, 92), (2700, 96), (2970, 100)];
 
     fn preset((watts, tera): (i64, i64)) -> Preset {
         Preset { watts: Watts::new(watts), hashrate: GigahashPerSecond::tera(tera) }
