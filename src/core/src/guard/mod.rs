@@ -6,6 +6,8 @@
 //!
 //! The operator, the agents, the simulation and the model check drive these same two machines.
 
+pub mod proof;
+
 use crate::tree::NodeId;
 use crate::units::{Span, Time, Watts};
 
