@@ -2,3 +2,5 @@
 
 pub mod cache;
 pub mod leader;
+pub mod problem;
+pub mod tables;
