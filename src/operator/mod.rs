@@ -3,4 +3,5 @@
 pub mod cache;
 pub mod leader;
 pub mod problem;
+pub mod site;
 pub mod tables;

@@ -11,7 +11,8 @@ mod pools;
 use super::cache::Cache;
 use super::problem::Problem;
 use crate::api::PowerBudget;
-use ampacity_core::snapshot::{Fleet, Lockout, Pool, TimedLimit};
+use crate::api::controllable_load::LoadOwner;
+use ampacity_core::snapshot::{Fleet, Lockout, Member, Pool, TimedLimit};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time, Watts};
 use kube::ResourceExt;
@@ -109,4 +110,55 @@ fn feeder(tree: &Tree, name: &str) -> Option<NodeId> {
 /// The names of a tree's nodes, for messages.
 fn names(tree: &Tree) -> Vec<&str> {
     tree.nodes().iter().map(|node| node.name.as_str()).collect()
+}
+
+/// A load that the tables ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WantedLoad {
+    /// The object's name: the fleet's or pool's, then the container's number or the node's name.
+    pub name: String,
+    /// What it is one of.
+    pub member: Member,
+    /// Who owns it, as the object says it.
+    pub owner: LoadOwner,
+}
+
+impl Tables {
+    /// Every load that there is to be: one for each container and node.
+    pub fn wanted_loads(&self) -> impl Iterator<Item = WantedLoad> {
+        let containers = (0..).zip(&self.fleets).flat_map(|(at, row)| {
+            (0..row.containers).map(move |index| WantedLoad {
+                name: format!("{}-{index}", row.core.name),
+                member: Member::Fleet(at),
+                owner: LoadOwner {
+                    fleet: Some(row.core.name.clone()),
+                    index: i32::try_from(index).ok(),
+                    pool: None,
+                    node: None,
+                },
+            })
+        });
+        let nodes = (0..).zip(&self.pools).flat_map(|(at, row)| {
+            row.nodes.iter().map(move |node| WantedLoad {
+                name: format!("{}-{node}", row.core.name),
+                member: Member::Pool(at),
+                owner: LoadOwner {
+                    fleet: None,
+                    index: None,
+                    pool: Some(row.core.name.clone()),
+                    node: Some(node.clone()),
+                },
+            })
+        });
+        containers.chain(nodes)
+    }
+
+    /// What is common to the loads that `member` is one of; none for a retired one.
+    pub fn terms(&self, member: Member) -> Option<&LoadTerms> {
+        match member {
+            Member::Fleet(at) => self.fleets.get(at as usize).map(|row| &row.terms),
+            Member::Pool(at) => self.pools.get(at as usize).map(|row| &row.terms),
+            Member::Retired => None,
+        }
+    }
 }
