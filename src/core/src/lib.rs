@@ -10,6 +10,7 @@ pub mod bid;
 pub mod clear;
 pub mod curve;
 pub mod guard;
+pub mod hold;
 pub mod lease;
 pub mod memory;
 pub mod plan;

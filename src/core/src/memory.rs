@@ -43,11 +43,11 @@ pub struct LeaseMemory {
     pub wanted: bool,
 }
 
-/// Where the site's economic ramp stands.
+/// Where the site's economic ramp stands: credit is earned from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ramp {
-    /// When the awards below were made.
-    pub at: Time,
-    /// Σ awards then, W.
-    pub total: Watts,
+    /// Rises have used up all that was earned before.
+    pub up_since: Time,
+    /// Falls have used up all that was earned before.
+    pub down_since: Time,
 }
