@@ -7,9 +7,9 @@
 //! No hold stands in the way of safety: limits, lockouts and emergencies are applied after all of them.
 
 pub mod ramp;
-pub mod trim;
 #[cfg(test)]
 mod tests;
+pub mod trim;
 
 use crate::bid::Segment;
 use crate::memory::LoadMemory;
@@ -28,9 +28,9 @@ pub enum SwitchHold {
     Off(Time),
 }
 
-/// Whether the last switch still holds. A load that was never switched is free.
+/// Whether the last switch still holds. A load of which nothing is remembered is free.
 pub fn switch(memory: Option<&LoadMemory>, minimum_on: Span, minimum_off: Span, now: Time) -> Option<SwitchHold> {
-    let memory = memory.filter(|m| m.switched > Time::ZERO)?;
+    let memory = memory?;
     let until = memory.switched.after(if memory.on { minimum_on } else { minimum_off });
     let hold = if memory.on { SwitchHold::On(until) } else { SwitchHold::Off(until) };
     (now < until).then_some(hold)
@@ -86,9 +86,10 @@ pub fn shifted(segments: &[Segment], floor: Watts, present: Watts, hysteresis: &
         // A part of a step cannot run alone: what runs of it counts as running whole.
         let runs = segment.watts.min(-((-running).floor_to(segment.step)));
         running = (running - segment.watts).at_least_zero();
-        for (watts, value) in
-            [(runs, hysteresis.of_running(segment.value, first)), (segment.watts - runs, hysteresis.of_standing(segment.value, first))]
-        {
+        for (watts, value) in [
+            (runs, hysteresis.of_running(segment.value, first)),
+            (segment.watts - runs, hysteresis.of_standing(segment.value, first)),
+        ] {
             if watts > Watts::ZERO {
                 least = least.min(value);
                 shifted.push(Segment { watts, value: least, step: segment.step });

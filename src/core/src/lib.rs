@@ -9,6 +9,8 @@
 pub mod bid;
 pub mod clear;
 pub mod curve;
+pub mod decide;
+pub mod digest;
 pub mod guard;
 pub mod hold;
 pub mod lease;

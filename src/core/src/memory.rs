@@ -11,8 +11,6 @@ use crate::units::{Time, Watts};
 pub struct Memory {
     /// By load: position and `LoadId` are the same. Shorter than the loads where some are new.
     pub loads: Vec<LoadMemory>,
-    /// By lease, in the order of their names.
-    pub leases: Vec<LeaseMemory>,
     /// What the site's economic ramp allows is counted from here.
     pub ramp: Option<Ramp>,
 }
@@ -30,17 +28,6 @@ pub struct LoadMemory {
     pub idle_since: Option<Time>,
     /// Trimmed to this, until it asks for more, W.
     pub trimmed: Option<Watts>,
-}
-
-/// The last decision on one lease.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeaseMemory {
-    /// Its name.
-    pub name: String,
-    /// Since when clearing would run it, or would not.
-    pub since: Time,
-    /// Whether clearing would run it.
-    pub wanted: bool,
 }
 
 /// Where the site's economic ramp stands: credit is earned from here.

@@ -78,8 +78,7 @@ fn of_fleet(snapshot: &Snapshot, fleet: &Fleet, priced: bool) -> Sold {
     };
     let policy = &snapshot.policy;
     let first = bid.segments().first().map_or(Watts::ZERO, |s| s.watts);
-    let costs =
-        Hysteresis::new(policy.dead_band, fleet.start_cost, fleet.stop_cost, first, policy.expected_excursion);
+    let costs = Hysteresis::new(policy.dead_band, fleet.start_cost, fleet.stop_cost, first, policy.expected_excursion);
     Sold {
         floor: bid.floor(),
         step: if fleet.indivisible { bid.most() - bid.floor() } else { fleet.step },
@@ -114,9 +113,8 @@ pub(super) fn bids(snapshot: &Snapshot, limits: &Limits<'_>, sold: &[Sold], rang
 /// nest with the nodes' own, so this is a step before clearing: never over the limit, and at most short of the best.
 fn cap_kind(snapshot: &Snapshot, limit: &KindLimit<'_>, bids: &mut [Bid]) {
     let Some(tree) = bare(&snapshot.tree, limit) else { return };
-    let below = |load: &Load| {
-        load.member.kind() == limit.kind && snapshot.tree.path(load.node).any(|n| n == limit.event.node)
-    };
+    let below =
+        |load: &Load| load.member.kind() == limit.kind && snapshot.tree.path(load.node).any(|n| n == limit.event.node);
     let concerned: Vec<usize> =
         snapshot.loads.iter().enumerate().filter(|(_, load)| below(load)).map(|(at, _)| at).collect();
     let own: Vec<Bid> = concerned.iter().filter_map(|at| bids.get(*at).cloned()).collect();

@@ -1,7 +1,7 @@
 //! What each load may be given at all: its floor, the most, and who says so.
 
 use super::limits::Limits;
-use crate::guard::{Basis, LoadId};
+use crate::guard::Basis;
 use crate::hold::{self, SwitchHold, trim::Trim};
 use crate::memory::LoadMemory;
 use crate::plan::Reason;
@@ -17,6 +17,8 @@ const TAKE_OVER: Span = Span::seconds(60);
 pub(super) struct Range {
     /// Drawn whatever power costs.
     pub(super) floor: Watts,
+    /// Its floor as it was built: what bookings count with.
+    pub(super) natural_floor: Watts,
     /// Asleep or at lowest caps: what the floor falls to where limits leave no room for it.
     pub(super) standby: Watts,
     /// No award is above this.
@@ -139,10 +141,12 @@ pub(super) fn ranges(snapshot: &Snapshot, priced: bool) -> Vec<Range> {
         let lockout = |held: &[Option<(Watts, u32)>], at: usize| held.get(at).copied().flatten();
         let lockout = [lockout(&said.locked, load.id.index()), lockout(&said.lockouts, load.node.index())];
         if let Some(node) = said.meters.get(load.node.index()).copied().flatten() {
+            // A rise that was decided and not made yet is none.
+            range.present = range.present.min(load.setpoint);
             range.cap(load.setpoint, Cap::Meter(node));
         }
         if let Some((limit, at)) = lockout.into_iter().flatten().min() {
-            range.locked = limit < range.present;
+            range.locked = limit < range.present.max(load.setpoint);
             range.cap(limit, Cap::Lockout(at));
             range.keeps_on = None;
         }
@@ -156,6 +160,7 @@ fn physical(snapshot: &Snapshot, load: &Load, memory: Option<&LoadMemory>) -> Ra
     let present = memory.map_or(load.setpoint.min(load.nameplate), |m| m.awarded);
     let mut range = Range {
         floor: Watts::ZERO,
+        natural_floor: Watts::ZERO,
         standby: Watts::ZERO,
         most: load.nameplate,
         capped: None,
@@ -178,7 +183,7 @@ fn physical(snapshot: &Snapshot, load: &Load, memory: Option<&LoadMemory>) -> Ra
                 let gpus = i64::from(pool.gpus_per_node);
                 let sum = |cap: Watts| Watts::new(cap.get().saturating_mul(gpus)) + pool.overhead;
                 range.floor = sum(pool.min_cap).min(load.nameplate);
-                range.standby = range.floor;
+                (range.standby, range.natural_floor) = (range.floor, range.floor);
                 range.most = sum(pool.max_cap).min(load.nameplate);
             }
         }
@@ -189,6 +194,7 @@ fn physical(snapshot: &Snapshot, load: &Load, memory: Option<&LoadMemory>) -> Ra
 fn of_container(range: &mut Range, snapshot: &Snapshot, load: &Load, fleet: &Fleet, memory: Option<&LoadMemory>) {
     range.standby = asleep(fleet).min(load.nameplate);
     range.floor = range.standby.max(fleet.thermal_floor).min(load.nameplate);
+    range.natural_floor = range.floor;
     match hold::switch(memory, fleet.minimum_on, fleet.minimum_off, snapshot.now) {
         Some(SwitchHold::On(until)) => range.keeps_on = Some(until),
         Some(SwitchHold::Off(until)) => range.cap(range.floor, Cap::Off(until)),
@@ -250,9 +256,4 @@ pub(super) fn yield_floors(snapshot: &Snapshot, limits: &Limits<'_>, ranges: &mu
             }
         }
     }
-}
-
-/// The id of the load at a position.
-pub(super) const fn id(at: usize) -> LoadId {
-    LoadId(at as u32)
 }

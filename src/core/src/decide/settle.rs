@@ -48,6 +48,7 @@ pub(super) fn settle(
     mover.shed(&falls);
     mover.walk_down(&falls);
     mover.walk_up(reserved);
+    mover.repeat();
     Outcome { settled: mover.settled, moved: mover.moved }
 }
 
@@ -131,6 +132,21 @@ impl Mover<'_> {
             if let Some(settled) = self.settled.get_mut(at) {
                 *settled = Settled { watts, urgent: true };
             }
+        }
+    }
+
+    /// What was ordered and does not stand yet stays urgent as long as what stands is over a limit.
+    fn repeat(&mut self) {
+        let tree = &self.limits.tree;
+        let standing = |((load, range), settled): ((&Load, &Range), &Settled)| {
+            (load.node, range.counted(settled.watts.max(load.setpoint)))
+        };
+        let sums = tree.sums(self.snapshot.loads.iter().zip(self.ranges).zip(&self.settled).map(standing));
+        let over: Vec<bool> = sums.iter().zip(&self.limits.urgent).map(|(sum, most)| sum > most).collect();
+        for ((load, to), settled) in self.snapshot.loads.iter().zip(self.moves).zip(&mut self.settled) {
+            let late = settled.watts < load.setpoint;
+            let over = || tree.path(load.node).any(|n| over.get(n.index()).is_some_and(|over| *over));
+            settled.urgent |= late && (to.at_once || over());
         }
     }
 

@@ -45,7 +45,10 @@ impl Rates {
             since.max(now.before(window)).after(time_for(rate, moved)).min(now)
         };
         let Some(ramp) = ramp else { return Ramp { up_since: now, down_since: now } };
-        Ramp { up_since: spend(self.up, ramp.up_since, moved.up), down_since: spend(self.down, ramp.down_since, moved.down) }
+        Ramp {
+            up_since: spend(self.up, ramp.up_since, moved.up),
+            down_since: spend(self.down, ramp.down_since, moved.down),
+        }
     }
 
     /// The most credit there ever is.
