@@ -77,6 +77,15 @@ pub enum Reason {
         /// What one more MWh there would be worth.
         shadow_price: UsdPerMwh,
     },
+    /// A block or step is larger than the room that is left.
+    Indivisible {
+        /// Where it is short.
+        node: NodeId,
+        /// What is left there, W.
+        room: Watts,
+        /// What the block or step needs, W.
+        needs: Watts,
+    },
     /// A grid event leaves no more room.
     Event {
         /// Its name.
@@ -100,6 +109,11 @@ pub enum Reason {
     MinimumOff {
         /// Until when.
         until: Time,
+    },
+    /// The meter there is stale: nothing is raised below it.
+    StaleMeter {
+        /// Which node's.
+        node: NodeId,
     },
     /// The site's ramp allows no more yet.
     Ramp,
