@@ -85,7 +85,7 @@ struct GpuNode {
 }
 
 fn is_gpu(load: &Load) -> bool {
-    load.member.kind() == LoadKind::Gpu
+    load.member.kind() == Some(LoadKind::Gpu)
 }
 
 /// GPU nodes as they count before leases are decided. What a stuck one draws for its leases is in their own bids.
@@ -120,7 +120,7 @@ fn gpu_nodes(snapshot: &Snapshot, ranges: &[Range], leases: &Leases) -> Vec<GpuN
         GpuNode { watts: (range.floor + leased).min(range.most), lease, urgent: false }
     };
     let mut nodes: Vec<GpuNode> = snapshot.loads.iter().zip(ranges).zip(placed).map(node).collect();
-    for (lease, award) in snapshot.leases.iter().zip(&leases.awards).filter(|(_, award)| award.urgent) {
+    for (lease, _) in snapshot.leases.iter().zip(&leases.awards).filter(|(_, award)| award.urgent) {
         for (load, _) in &lease.placed {
             if let Some(node) = nodes.get_mut(load.index()) {
                 node.urgent = true;
@@ -162,6 +162,7 @@ fn moves(
                 let value = node.lease.and_then(|l| leases.values.get(l as usize)).copied();
                 (node.watts, value.unwrap_or(UsdPerMwh::ZERO), Watts::ZERO)
             }
+            crate::snapshot::Member::Retired => (Watts::ZERO, UsdPerMwh::ZERO, Watts::ZERO),
         };
         // What has not even its floor comes before everything.
         let value = if target <= range.floor && target > range.present { UsdPerMwh::MAX } else { value };
