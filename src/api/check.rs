@@ -39,6 +39,9 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What is said of a field that the kind does not have.
+pub const UNKNOWN_FIELD: &str = "unknown field";
+
 /// The schema of one kind, ready to be used.
 struct Kind {
     schema: Value,
@@ -110,7 +113,10 @@ impl Schemas {
         check_metadata(object, kind.namespaced, &mut faults);
         let object = without_nulls(object);
         self.walk(&kind.schema, &object, "", &mut faults);
-        if !faults.iter().any(|fault| fault.blocking) {
+        if faults.iter().any(|fault| fault.detail == UNKNOWN_FIELD) {
+            // Refused while it is decoded: nothing else is looked at.
+            faults.retain(|fault| fault.detail == UNKNOWN_FIELD);
+        } else if !faults.iter().any(|fault| fault.blocking) {
             self.rules(kind, &object, old, &mut faults);
         }
         faults.sort();
@@ -171,7 +177,7 @@ impl Schemas {
             match properties.and_then(|p| p.get(name)).or(others) {
                 Some(schema) => self.walk(schema, value, &below(name), faults),
                 None if path.is_empty() && ["apiVersion", "kind", "metadata"].contains(&name.as_str()) => {}
-                None => faults.push(Fault::new(below(name), "unknown field")),
+                None => faults.push(Fault::blocking(below(name), UNKNOWN_FIELD)),
             }
         }
     }

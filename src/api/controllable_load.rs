@@ -59,7 +59,7 @@ pub const SEQUENCE_LEAP: i64 = 1_000_000;
     "order must rise with every change: a later epoch, or a higher sequence of the same epoch"
 ))]
 #[x_kube(validation = (
-    "self.order.epoch == oldSelf.order.epoch || (self.order.sequence == 0 && self.setpointWatts <= oldSelf.setpointWatts)",
+    "self.order.epoch <= oldSelf.order.epoch || (self.order.sequence == 0 && self.setpointWatts <= oldSelf.setpointWatts)",
     "the first order of an epoch is a claim: order.sequence must be 0 and setpointWatts no higher than it stands"
 ))]
 #[x_kube(validation = (
