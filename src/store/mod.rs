@@ -4,6 +4,11 @@
 //! over writes whose answers come back the same way: accepted, refused, or unknown. Two ends: `kube` in a cluster,
 //! `memory` in the demo, the back-test and the simulation. One contract table holds both to the same behaviour.
 
+pub mod memory;
+mod object;
+
+pub use object::{api_order, api_time, order, time};
+
 use crate::api::{
     ComputeLease, ComputeLeaseStatus, ControllableLoad, ControllableLoadStatus, GpuPool, GpuPoolStatus, GridEvent,
     GridEventStatus, LeaseClass, LeaseClassStatus, Lockout, LockoutStatus, MiningFleet, MiningFleetStatus, PowerBudget,
@@ -13,6 +18,9 @@ use ampacity_core::guard::Order;
 use ampacity_core::units::{Span, Time, Watts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The name of the leader's Lease.
+pub const LEADERSHIP_NAME: &str = "ampacity-operator";
 
 /// What sort of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +49,24 @@ pub enum Kind {
     Node,
     /// `coordination.k8s.io/v1` Lease of the leading operator.
     Leadership,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::PowerBudget,
+        Self::MiningFleet,
+        Self::GpuPool,
+        Self::LeaseClass,
+        Self::ComputeLease,
+        Self::GridEvent,
+        Self::Lockout,
+        Self::ControllableLoad,
+        Self::Job,
+        Self::Pod,
+        Self::Node,
+        Self::Leadership,
+    ];
 }
 
 /// Which object. Names are shared, so that a key is cheap to clone.

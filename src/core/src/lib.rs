@@ -6,6 +6,8 @@
 //! Reading order: [`units`] and [`tree`] are the vocabulary; [`guard`] keeps every limit whatever is wanted; the rest
 //! decides what is wanted.
 
+pub mod bid;
+pub mod clear;
 pub mod curve;
 pub mod guard;
 pub mod lease;
