@@ -102,7 +102,9 @@ impl Plain {
         fs::create_dir(folder.join("logs"))?;
         let tokens = Tokens::draw()?;
         fs::write(folder.join("tokens.csv"), tokens.file())?;
-        fs::write(folder.join("service-accounts.key"), signing_key()?)?;
+        let (private_key, public_key) = signing_keys()?;
+        fs::write(folder.join("service-accounts.key"), private_key)?;
+        fs::write(folder.join("service-accounts.pub"), public_key)?;
         fs::write(folder.join("stages.yaml"), stages()?)?;
         let ports = Ports::draw()?;
         let ready_after = Duration::ZERO;
@@ -190,12 +192,14 @@ impl Plain {
         vec![
             format!("--etcd-servers=http://127.0.0.1:{}", self.ports.etcd),
             "--bind-address=127.0.0.1".into(),
+            // Else it looks for a default route, which a machine without a network lacks.
+            "--advertise-address=127.0.0.1".into(),
             format!("--secure-port={}", self.ports.api_server),
             format!("--cert-dir={}", self.at("pki")),
             "--authorization-mode=RBAC".into(),
             format!("--token-auth-file={}", self.at("tokens.csv")),
             "--service-account-issuer=https://kubernetes.default.svc".into(),
-            format!("--service-account-key-file={}", self.at("service-accounts.key")),
+            format!("--service-account-key-file={}", self.at("service-accounts.pub")),
             format!("--service-account-signing-key-file={}", self.at("service-accounts.key")),
             "--service-cluster-ip-range=10.96.0.0/16".into(),
             // No pod can reach it by its Service here, and a loopback address is refused as an endpoint.
@@ -227,6 +231,8 @@ impl Plain {
             format!("--kubeconfig={}", self.kubeconfig(identity::KWOK)?.display()),
             format!("--config={}", self.at("stages.yaml")),
             "--manage-all-nodes=true".into(),
+            // A node needs an address; nothing listens there, and nothing leaves the machine.
+            "--node-ip=127.0.0.1".into(),
             "--node-lease-duration-seconds=40".into(),
         ])
     }
@@ -433,13 +439,19 @@ fn unverified(port: u16) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// A fresh key that signs ServiceAccount tokens, as PEM.
-fn signing_key() -> Result<String> {
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-    let random = aws_lc_rs::rand::SystemRandom::new();
-    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-        .map_err(|_| anyhow!("the key that signs ServiceAccount tokens could not be made"))?;
-    Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(key.as_ref())))
+/// A fresh pair of keys that signs and checks ServiceAccount tokens, private first, as PEM.
+fn signing_keys() -> Result<(String, String)> {
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+    let no_key = |_| anyhow!("the key that signs ServiceAccount tokens could not be made");
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(no_key)?;
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(no_key)?;
+    let private = pair.to_pkcs8v1().map_err(no_key)?;
+    let pem = |kind: &str, der: &[u8]| {
+        let text = STANDARD.encode(der);
+        format!("-----BEGIN {kind} KEY-----\n{text}\n-----END {kind} KEY-----\n")
+    };
+    Ok((pem("PRIVATE", private.as_ref()), pem("PUBLIC", public.as_ref())))
 }
 
 /// kwok's stages, all in one file.
