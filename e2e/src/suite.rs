@@ -233,7 +233,8 @@ fn skipped(why: &str) -> Result<()> {
     }
     eprintln!("skipped {line}");
     if let Some(path) = std::env::var_os("AMPACITY_E2E_SKIPPED") {
-        writeln!(OpenOptions::new().append(true).create(true).open(path)?, "{line}")?;
+        // In one write, since other tests append at the same time.
+        OpenOptions::new().append(true).create(true).open(path)?.write_all(format!("{line}\n").as_bytes())?;
     }
     Ok(())
 }
