@@ -6,5 +6,13 @@
 //! Reading order: [`units`] and [`tree`] are the vocabulary; [`guard`] keeps every limit whatever is wanted; the rest
 //! decides what is wanted.
 
+pub mod bid;
+pub mod clear;
+pub mod curve;
+pub mod guard;
+pub mod lease;
+pub mod memory;
+pub mod plan;
+pub mod snapshot;
 pub mod tree;
 pub mod units;

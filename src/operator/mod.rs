@@ -1,0 +1,3 @@
+//! The operator: observe, decide, apply, report.
+
+pub mod leader;
