@@ -2,6 +2,8 @@
 
 use super::check::{Fault, Schemas};
 use super::{ComputeLease, ControllableLoad, GpuPool, GridEvent, LeaseClass, Lockout, MiningFleet, PowerBudget};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -42,6 +44,37 @@ impl Object {
     }
 }
 
+/// Calls one expression with whichever object is inside.
+macro_rules! inside {
+    ($object:expr, $kind:ident => $what:expr) => {
+        match $object {
+            Object::PowerBudget($kind) => $what,
+            Object::MiningFleet($kind) => $what,
+            Object::GpuPool($kind) => $what,
+            Object::LeaseClass($kind) => $what,
+            Object::ComputeLease($kind) => $what,
+            Object::GridEvent($kind) => $what,
+            Object::Lockout($kind) => $what,
+            Object::ControllableLoad($kind) => $what,
+        }
+    };
+}
+
+impl Object {
+    /// The name, namespace, labels and all else that every object has.
+    pub fn meta(&self) -> &ObjectMeta {
+        inside!(self, object => object.meta())
+    }
+
+    /// Its kind, as a manifest writes it.
+    pub fn kind(&self) -> std::borrow::Cow<'static, str> {
+        fn kind<K: Resource<DynamicType = ()>>(_: &K) -> std::borrow::Cow<'static, str> {
+            K::kind(&())
+        }
+        inside!(self, object => kind(&**object))
+    }
+}
+
 /// What is wrong with a manifest, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}:{column}: {message}")]
@@ -68,6 +101,9 @@ pub fn read(file: &str, text: &str, schemas: &Schemas) -> Result<Vec<Object>, Ma
         }
         let object = Object::from_value(schemas.defaulted(&value))
             .map_err(|e| located(file, text, index, &Fault::new("", e.to_string())))?;
+        if let Some(fault) = object.faults().into_iter().next() {
+            return Err(located(file, text, index, &fault));
+        }
         objects.push(object);
     }
     Ok(objects)

@@ -128,8 +128,7 @@ fn every_good_object_is_accepted_and_every_kind_has_one() {
             if let Object::PowerBudget(budget) = &object {
                 Tree::try_from(&**budget).unwrap();
             }
-            let debug = format!("{object:?}");
-            kinds.insert(debug.split('(').next().unwrap().to_string());
+            kinds.insert(object.kind().into_owned());
         }
     }
     let all: BTreeSet<String> = schemas_of_all_kinds().into_iter().map(|(kind, _)| kind).collect();
