@@ -2,3 +2,6 @@
 
 pub mod cache;
 pub mod leader;
+pub mod problem;
+pub mod site;
+pub mod tables;
