@@ -241,6 +241,19 @@ impl Device {
         self.retry_at = self.last_asked;
     }
 
+    /// Somebody else may have told it anything up to now: nothing that was read counts, and where it stands is not known.
+    pub(super) fn afresh(&mut self, now: Time) {
+        self.void(now);
+        self.read = None;
+        self.seen = None;
+        self.told = None;
+        self.target = None;
+        self.unproved_since = now;
+        self.quiet_from = self.quiet_from.max(now);
+        self.last_asked = self.last_asked.max(now);
+        self.next_read = now;
+    }
+
     fn read_back(&mut self, limiter: Limiter, asked_at: Time, class: &Class, meter: Option<Time>) {
         self.seen = Some(limiter);
         if !class.counts(limiter) {

@@ -119,6 +119,15 @@ fn without_leave_nothing_is_raised_and_an_unread_device_is_told_nothing() {
 }
 
 #[test]
+fn a_leave_to_raise_ends_by_itself() {
+    let mut rig = Rig::new(load(vec![miner()], &[0; 2]), &[cap(2500), Asleep]);
+    rig.run(10);
+    rig.inventory.command(Watts::new(2 * 2625 + 500), Some(rig.now), false, rig.now);
+    rig.run(10);
+    assert_eq!((rig.told.len(), rig.inventory.proof(rig.now).settled), (0, true));
+}
+
+#[test]
 fn wakes_are_staggered() {
     let mut rig = Rig::new(load(vec![miner()], &[0; 100]), &[Asleep; 100]);
     rig.inventory =
