@@ -1,3 +1,4 @@
 //! The operator: observe, decide, apply, report.
 
+pub mod cache;
 pub mod leader;
