@@ -49,7 +49,9 @@ fn what_is_not_known_counts_its_nameplate() {
     let mut rig = Rig::new(load(vec![miner(), gpu()], &[0, 0, 1]), &[Asleep, Asleep, cap(200)]);
     rig.units.iter_mut().for_each(|unit| unit.silent = true);
     rig.run(3600);
-    assert_eq!(rig.ceiling(), 3000 + 3000 + 700 + 500);
+    let capped = rig.now.after(Span::minutes(10));
+    let nameplate = Proof { ceiling: Watts::new(3000 + 3000 + 700 + 500), expires: capped, settled: true };
+    assert_eq!(rig.inventory.proof(rig.now), nameplate);
     assert_eq!(rig.inventory.count(Standing::Silent, rig.now), 3);
 }
 
