@@ -169,7 +169,7 @@ fn check_account(lease: &Contract, clerk: &Clerk, now: i64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_term_is_broken_whatever_is_wanted(
