@@ -166,6 +166,13 @@ fn everybody_is_who_their_token_says_and_may_do_only_what_they_were_granted() ->
         let why = "configmaps is forbidden: User \"tenant-a\" cannot list resource \"configmaps\" in API group \"\" \
                    in the namespace \"NAMESPACE\"";
         assert_eq!((code, message), (403, why.replace("NAMESPACE", test.namespace())));
+        test.grant(TENANT_A, "view").await?;
+        apply(&Api::default_namespaced(test.admin()), "a", "to be seen").await?;
+        let seen = until("the grant to be known to the API server", FOLLOWS, async || value_of(&maps, "a").await);
+        assert_eq!(seen.await?, "to be seen");
+        assert_eq!(refusal(apply_raw(&maps, "a", "x").await)?.0, 403, "who may view could write");
+        let others: Api<ConfigMap> = Api::namespaced(test.client(TENANT_A).await?, "default");
+        assert_eq!(refusal(others.list(&ListParams::default()).await)?.0, 403, "a grant reached another namespace");
         Ok(())
     })
 }
@@ -179,8 +186,12 @@ fn map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
 }
 
+async fn apply_raw(maps: &Api<ConfigMap>, name: &str, value: &str) -> kube::Result<ConfigMap> {
+    maps.patch(name, &PatchParams::apply("e2e"), &Patch::Apply(map(name, value))).await
+}
+
 async fn apply(maps: &Api<ConfigMap>, name: &str, value: &str) -> Result<()> {
-    maps.patch(name, &PatchParams::apply("e2e"), &Patch::Apply(map(name, value))).await?;
+    apply_raw(maps, name, value).await?;
     Ok(())
 }
 
