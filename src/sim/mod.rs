@@ -1,0 +1,4 @@
+//! A whole site in one thread and in virtual time: the same operator and agents as in a cluster, over in-memory ports,
+//! a simulated plant, and faults. The same seed prints the same trace.
+
+pub mod frame;
