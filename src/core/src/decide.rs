@@ -120,7 +120,7 @@ fn gpu_nodes(snapshot: &Snapshot, ranges: &[Range], leases: &Leases) -> Vec<GpuN
         GpuNode { watts: (range.floor + leased).min(range.most), lease, urgent: false }
     };
     let mut nodes: Vec<GpuNode> = snapshot.loads.iter().zip(ranges).zip(placed).map(node).collect();
-    for (lease, award) in snapshot.leases.iter().zip(&leases.awards).filter(|(_, award)| award.urgent) {
+    for (lease, _) in snapshot.leases.iter().zip(&leases.awards).filter(|(_, award)| award.urgent) {
         for (load, _) in &lease.placed {
             if let Some(node) = nodes.get_mut(load.index()) {
                 node.urgent = true;
