@@ -24,9 +24,11 @@
 //! # Ties
 //! Equal merit goes by the bid's place in the list, then the segment's: the order is total, the outcome has no choice.
 
+mod book;
 mod clearer;
 #[cfg(test)]
 mod oracle;
+mod order;
 #[cfg(test)]
 mod tests;
 

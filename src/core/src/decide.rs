@@ -85,7 +85,7 @@ struct GpuNode {
 }
 
 fn is_gpu(load: &Load) -> bool {
-    load.member.kind() == LoadKind::Gpu
+    load.member.kind() == Some(LoadKind::Gpu)
 }
 
 /// GPU nodes as they count before leases are decided. What a stuck one draws for its leases is in their own bids.
@@ -162,6 +162,7 @@ fn moves(
                 let value = node.lease.and_then(|l| leases.values.get(l as usize)).copied();
                 (node.watts, value.unwrap_or(UsdPerMwh::ZERO), Watts::ZERO)
             }
+            crate::snapshot::Member::Retired => (Watts::ZERO, UsdPerMwh::ZERO, Watts::ZERO),
         };
         // What has not even its floor comes before everything.
         let value = if target <= range.floor && target > range.present { UsdPerMwh::MAX } else { value };

@@ -63,6 +63,8 @@ pub struct NodeAward {
 pub enum Reason {
     /// All it can use.
     Full,
+    /// Nothing wants it any more: lowered to nothing until it is released.
+    Retired,
     /// The next step is worth less than power costs now.
     BelowPrice {
         /// What the next step is worth.

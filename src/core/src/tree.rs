@@ -22,7 +22,7 @@ impl NodeId {
 }
 
 /// One breaker, transformer or grid connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     /// Unique in the tree; the site's own name at the root.
     pub name: String,
@@ -39,7 +39,7 @@ pub struct Node {
 }
 
 /// A checked limit tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tree {
     nodes: Vec<Node>,
     capacity: Vec<Watts>,

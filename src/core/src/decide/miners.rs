@@ -113,8 +113,9 @@ pub(super) fn bids(snapshot: &Snapshot, limits: &Limits<'_>, sold: &[Sold], rang
 /// nest with the nodes' own, so this is a step before clearing: never over the limit, and at most short of the best.
 fn cap_kind(snapshot: &Snapshot, limit: &KindLimit<'_>, bids: &mut [Bid]) {
     let Some(tree) = bare(&snapshot.tree, limit) else { return };
-    let below =
-        |load: &Load| load.member.kind() == limit.kind && snapshot.tree.path(load.node).any(|n| n == limit.event.node);
+    let below = |load: &Load| {
+        load.member.kind() == Some(limit.kind) && snapshot.tree.path(load.node).any(|n| n == limit.event.node)
+    };
     let concerned: Vec<usize> =
         snapshot.loads.iter().enumerate().filter(|(_, load)| below(load)).map(|(at, _)| at).collect();
     let own: Vec<Bid> = concerned.iter().filter_map(|at| bids.get(*at).cloned()).collect();

@@ -187,6 +187,7 @@ fn physical(snapshot: &Snapshot, load: &Load, memory: Option<&LoadMemory>) -> Ra
                 range.most = sum(pool.max_cap).min(load.nameplate);
             }
         }
+        Member::Retired => range.most = Watts::ZERO,
     }
     range
 }

@@ -49,6 +49,7 @@ fn why(facts: &Facts<'_>, at: usize, load: &Load, range: &Range) -> Reason {
     match load.member {
         Member::Pool(_) => of_node(node),
         Member::Fleet(_) => of_container(facts, load, range, award),
+        Member::Retired => Reason::Retired,
     }
 }
 
@@ -59,7 +60,7 @@ fn of_node(node: GpuNode) -> Reason {
 fn of_container(facts: &Facts<'_>, load: &Load, range: &Range, award: &clear::Award) -> Reason {
     let sold = match load.member {
         Member::Fleet(fleet) => facts.sold.get(fleet as usize),
-        Member::Pool(_) => None,
+        Member::Pool(_) | Member::Retired => None,
     };
     let price = facts.price.unwrap_or_default();
     let last = sold.and_then(|s| s.value_below(award.watts));

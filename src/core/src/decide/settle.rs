@@ -98,7 +98,7 @@ impl Mover<'_> {
             .iter()
             .map(|limit| {
                 let below = self.counted().filter(|(load, _)| {
-                    load.member.kind() == limit.kind && tree.path(load.node).any(|n| n == limit.event.node)
+                    load.member.kind() == Some(limit.kind) && tree.path(load.node).any(|n| n == limit.event.node)
                 });
                 below.map(|(_, watts)| watts).sum::<Watts>() - limit.urgent
             })
@@ -108,7 +108,7 @@ impl Mover<'_> {
             let whole = range.present - to.target;
             let mut need = tree.path(load.node).filter_map(|n| over.get(n.index())).copied().max().unwrap_or_default();
             for (limit, over) in self.limits.kinds.iter().zip(&over_kind) {
-                if limit.kind == load.member.kind() && tree.path(load.node).any(|n| n == limit.event.node) {
+                if Some(limit.kind) == load.member.kind() && tree.path(load.node).any(|n| n == limit.event.node) {
                     need = need.max(*over);
                 }
             }
@@ -124,7 +124,7 @@ impl Mover<'_> {
                 }
             }
             for (limit, over) in self.limits.kinds.iter().zip(&mut over_kind) {
-                if limit.kind == load.member.kind() {
+                if Some(limit.kind) == load.member.kind() {
                     *over -= freed;
                 }
             }

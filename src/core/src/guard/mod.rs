@@ -4,7 +4,23 @@
 //! says which writes may be made now. The `agent` lives beside the devices of one load: it states its ceiling before
 //! it raises a device, and lowers the ceiling only on proof. `proof` says what a proof is.
 //!
-//! The operator, the agents, the simulation and the model check drive these same two machines.
+//! The operator, the agents, the simulation and the model check (`model`, in the tests) drive these same two machines.
+//!
+//! What the API server must hold, by CEL on the root of the load, for every write of anybody:
+//! - the fence: `(epoch, sequence)` of the spec rises with every change of the spec;
+//! - a status with a ceiling carries the order of the spec as it stands;
+//! - the holder changes only in a status without a ceiling.
+
+pub mod agent;
+pub mod ledger;
+#[cfg(test)]
+mod model;
+mod rules;
+
+pub use agent::Agent;
+pub use ledger::Ledger;
+
+pub mod proof;
 
 use crate::tree::NodeId;
 use crate::units::{Span, Time, Watts};
@@ -29,7 +45,9 @@ pub struct Order {
     pub sequence: u64,
 }
 
-/// Who holds a load: the agent's pod UID, shortened by the caller to a number that no two agents of one load share.
+/// Who holds a load: one run of one agent's process. The pod UID and what tells this run from every other of that pod
+/// (a restarted container is a new holder: commands of the run before it may still be on their way), shortened by the
+/// caller to a number that no two runs share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HolderId(pub u64);
 
@@ -101,17 +119,8 @@ pub enum Seen {
         /// What became of it.
         outcome: Outcome,
     },
-    /// A heartbeat over the link renewed the life of a proof.
-    Heartbeat {
-        /// The load.
-        load: LoadId,
-        /// The order under which the agent's ceiling stands.
-        order: Order,
-        /// Who sent it.
-        holder: HolderId,
-        /// The proof now holds up to here.
-        proof_expires: Time,
-    },
+    /// A heartbeat over the link renewed the life of a proof: what [`Agent::heartbeat`] said.
+    Heartbeat(LoadId, Heartbeat),
     /// A meter reading at a node, by the sample's own time.
     Meter {
         /// Where.
@@ -127,6 +136,19 @@ pub enum Seen {
     Tombstone(NodeId, Watts),
     /// A person, or a proof of 0 W, released this load: it is gone.
     Released(LoadId),
+}
+
+/// What an agent says over the link while its ceiling stands: the life of its proof, without a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Heartbeat {
+    /// The order of the statement that stands.
+    pub order: Order,
+    /// Who says it.
+    pub holder: HolderId,
+    /// What the devices are proved to stay under now, W. It renews no statement of less than that.
+    pub ceiling: Watts,
+    /// The proof now holds up to here.
+    pub proof_expires: Time,
 }
 
 /// What became of a write.
@@ -218,7 +240,8 @@ pub struct Proof {
     pub ceiling: Watts,
     /// Up to here this holds without being read back again.
     pub expires: Time,
-    /// Every command that was given has been answered, read back and has settled.
+    /// Every command that was given has been answered, read back and has settled. A device that cannot be reached counts
+    /// its power-on watts and does not keep the others from settling.
     pub settled: bool,
 }
 
@@ -250,7 +273,12 @@ pub enum Input {
         outcome: Outcome,
     },
     /// What the devices prove now.
-    Devices(Proof),
+    Devices {
+        /// The newest [`Act::Device`] that had been handed to the inventory when it made this proof.
+        command: u64,
+        /// The proof.
+        proof: Proof,
+    },
     /// Time passed.
     Tick,
 }
@@ -267,20 +295,27 @@ pub enum Act {
         /// On what the API server is to accept it.
         only_if: Precondition,
     },
-    /// Bring the devices to limiters whose sum, with error and overhead, fits `limit`.
+    /// Bring the devices to limiters whose sum, with error and overhead, fits `limit`, and keep them there. Takes the
+    /// place of every earlier one: a raise that has not been sent to its device by then is not sent any more.
     Device {
+        /// Its number, for [`Input::Devices`]. The same number again renews `raise_until` alone.
+        command: u64,
         /// W.
         limit: Watts,
-        /// Whether any device may be raised to get there.
-        raise: bool,
+        /// Up to here a device may be sent a higher limiter than it has; none: none may.
+        raise_until: Option<Time>,
+        /// Nothing read back before this counts: another agent's commands may have reached the devices since.
+        afresh: bool,
     },
 }
 
 /// On what a status write is to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precondition {
-    /// The spec still carries this order, and the status this holder (CEL at the API server).
+    /// The spec still carries this order, and the status this holder: no more than CEL holds every status write to.
+    /// Enough for a ceiling that rises: landing late it counts too much.
     Order(Order),
-    /// The object still has this revision (a change of holder).
+    /// Besides, the object still has this revision. For all else: a change of holder, and a ceiling that does not
+    /// rise, which would hide a higher one if it landed after it.
     Revision(u64),
 }

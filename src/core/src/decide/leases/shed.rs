@@ -86,7 +86,8 @@ fn cut(
     let mut gpu_room: Vec<(&TimedLimit, Room)> = Vec::new();
     for event in stage.active.iter().filter(|e| e.kind == Some(LoadKind::Gpu)) {
         let below = |id: NodeId| tree.path(id).any(|n| n == event.node);
-        let nodes = snapshot.loads.iter().zip(loads).filter(|(l, _)| l.member.kind() == LoadKind::Gpu && below(l.node));
+        let nodes =
+            snapshot.loads.iter().zip(loads).filter(|(l, _)| l.member.kind() == Some(LoadKind::Gpu) && below(l.node));
         let floors: Watts = nodes.map(|(_, bid)| bid.floor()).sum();
         let leased: Watts = claims.iter().zip(&draws).filter(|(c, _)| below(c.node)).map(|(_, draw)| *draw).sum();
         let loss = tree.node(event.node).map_or_else(Default::default, |n| n.loss);
