@@ -19,6 +19,8 @@ pub mod manifest;
 pub mod mining_fleet;
 pub mod power_budget;
 pub mod quantity;
+pub mod sense;
+pub mod table;
 #[cfg(test)]
 mod tests;
 
