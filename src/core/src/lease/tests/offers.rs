@@ -150,6 +150,15 @@ fn a_standing_offer_keeps_its_terms_and_a_renewed_one_has_those_of_the_day() {
 }
 
 #[test]
+fn a_standing_offer_is_not_lost_to_a_request_that_was_asked_for_earlier_and_refused_until_now() {
+    let mut leases = [lease("a/refused", 16, Some(1)), lease("a/waits", 16, None)];
+    leases[1].request.asked = hour(1);
+    at(1, &mut leases);
+    leases[0].request.max_price = Some(Usd::dollars(2));
+    assert_eq!(at(1, &mut leases), [Refused(RefusalReason::NamespaceShare), AwaitsAcceptance]);
+}
+
+#[test]
 fn an_offer_renewed_on_the_same_terms_keeps_its_hash() {
     let mut leases = [lease("a/x", 4, None)];
     leases[0].request.start = hour(-5);
