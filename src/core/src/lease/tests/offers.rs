@@ -58,7 +58,8 @@ fn hash(lease: &Lease) -> String {
 #[test]
 fn what_cannot_be_is_refused_by_its_reason() {
     let power = Delivery::Power { node: crate::tree::NodeId(3), watts: Watts::new(1) };
-    let change: [(&dyn Fn(&mut Request), RefusalReason); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut Request);
+    let change: [(Change<'_>, RefusalReason); 8] = [
         (&|r| r.class = None, RefusalReason::NoClass),
         (&|r| r.class = Some(77), RefusalReason::NoClass),
         (&|r| r.delivery = None, RefusalReason::WrongDelivery),
