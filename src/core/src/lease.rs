@@ -8,6 +8,7 @@ mod allowance;
 mod book;
 mod contract;
 mod offer;
+mod profile;
 #[cfg(test)]
 mod tests;
 

@@ -133,7 +133,7 @@ impl Turn {
         let full = self.contract.runs_in_full();
         if self.emergency {
             self.suffer();
-        } else if !full && !self.contract.back_by(self.lead, self.now).is_some_and(|back_by| self.now < back_by) {
+        } else if !full && self.contract.back_by(self.lead, self.now).is_none_or(|back_by| self.now >= back_by) {
             // Its first grant, its return after an emergency, or it was down as long as it may be.
             self.raise(self.contract.full);
         } else if self.ending() {

@@ -29,7 +29,7 @@ fn pool(name: &str, node: u32) -> Pool {
         min_cap: Watts::new(200),
         max_cap: Watts::new(700),
         overhead: Watts::new(1_000),
-        curve: CapCurve::new(&[CapPoint { cap: Watts::new(700), throughput: Ppm::percent(100) }]).unwrap(),
+        curve: CapCurve::new(&[CapPoint { cap: Watts::new(200), throughput: Ppm::percent(40) }]).unwrap(),
     }
 }
 

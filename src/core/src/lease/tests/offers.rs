@@ -58,7 +58,8 @@ fn hash(lease: &Lease) -> String {
 #[test]
 fn what_cannot_be_is_refused_by_its_reason() {
     let power = Delivery::Power { node: crate::tree::NodeId(3), watts: Watts::new(1) };
-    let change: [(&dyn Fn(&mut Request), RefusalReason); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut Request);
+    let change: [(Change<'_>, RefusalReason); 8] = [
         (&|r| r.class = None, RefusalReason::NoClass),
         (&|r| r.class = Some(77), RefusalReason::NoClass),
         (&|r| r.delivery = None, RefusalReason::WrongDelivery),
@@ -147,6 +148,15 @@ fn a_standing_offer_keeps_its_terms_and_a_renewed_one_has_those_of_the_day() {
     leases[0].request.accepted_hash = Some(first.clone());
     assert_eq!(consider_at(minute(120), &mut leases, dearer), [OtherHash]);
     assert_ne!(hash(&leases[0]), first);
+}
+
+#[test]
+fn a_standing_offer_is_not_lost_to_a_request_that_was_asked_for_earlier_and_refused_until_now() {
+    let mut leases = [lease("a/refused", 16, Some(1)), lease("a/waits", 16, None)];
+    leases[1].request.asked = hour(1);
+    at(1, &mut leases);
+    leases[0].request.max_price = Some(Usd::dollars(2));
+    assert_eq!(at(1, &mut leases), [Refused(RefusalReason::NamespaceShare), AwaitsAcceptance]);
 }
 
 #[test]

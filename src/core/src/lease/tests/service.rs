@@ -115,6 +115,18 @@ fn the_rest_of_an_allowance_ends_the_next_curtailment_early() {
 }
 
 #[test]
+fn a_new_day_and_a_new_window_bring_events_and_allowance_back() {
+    let mut lease = curtailed();
+    at(&mut lease, 215, nothing(Economics), None);
+    let left = allowance_left(&lease, LEAD, minute(1450));
+    assert_eq!(
+        (left.may_begin, left.curtailed, left.events, left.longest, left.until),
+        (Ok(()), Span::minutes(120), 2, Span::minutes(85), minute(2880))
+    );
+    assert_eq!(lease.stance(LEAD, minute(1450)), Stance::Free);
+}
+
+#[test]
 fn too_little_allowance_to_come_back_in_time_bars_a_curtailment() {
     let mut lease =
         contract(Terms { allowance: Allowance { curtailed: Span::minutes(5), ..flexible().allowance }, ..flexible() });
