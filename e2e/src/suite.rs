@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -121,6 +123,22 @@ impl Test {
         self.plain()?.kwok_node(name, labels, capacity).await
     }
 
+    /// Gives `user` the rights of a ClusterRole (`edit`, `view`, …) within the test's namespace.
+    ///
+    /// # Errors
+    /// If the user has that role here already.
+    pub async fn grant(&self, user: User, cluster_role: &str) -> Result<()> {
+        let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name});
+        let binding: RoleBinding = serde_json::from_value(json!({
+            "metadata": {"name": format!("{}-{cluster_role}", label(user.name))},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": cluster_role},
+            "subjects": [subject],
+        }))?;
+        let bindings: Api<RoleBinding> = Api::default_namespaced(self.admin());
+        bindings.create(&PostParams::default(), &binding).await.context("granting a role")?;
+        Ok(())
+    }
+
     async fn set_up(needs: Needs) -> Result<Option<Self>> {
         let cluster = match (given_kubeconfig(), needs) {
             (Some(path), Needs::AnyCluster) => Cluster::Given(Box::new(read_config(&path).await?)),
@@ -138,7 +156,8 @@ impl Test {
         namespace.clone_into(&mut config.default_namespace);
         let admin = Client::try_from(config)?;
         let test = Self { cluster, admin, namespace, nodes: RefCell::default() };
-        test.make_namespace().await?;
+        // Starting and building have bounds of their own; a request alone has none.
+        tokio::time::timeout(USUAL_LIMIT, test.make_namespace()).await.context("making the test's namespace")??;
         Ok(Some(test))
     }
 

@@ -166,6 +166,13 @@ fn everybody_is_who_their_token_says_and_may_do_only_what_they_were_granted() ->
         let why = "configmaps is forbidden: User \"tenant-a\" cannot list resource \"configmaps\" in API group \"\" \
                    in the namespace \"NAMESPACE\"";
         assert_eq!((code, message), (403, why.replace("NAMESPACE", test.namespace())));
+        test.grant(TENANT_A, "view").await?;
+        apply(&Api::default_namespaced(test.admin()), "a", "to be seen").await?;
+        let seen = until("the grant to be known to the API server", FOLLOWS, async || value_of(&maps, "a").await);
+        assert_eq!(seen.await?, "to be seen");
+        assert_eq!(refusal(apply_raw(&maps, "a", "x").await)?.0, 403, "who may view could write");
+        let others: Api<ConfigMap> = Api::namespaced(test.client(TENANT_A).await?, "default");
+        assert_eq!(refusal(others.list(&ListParams::default()).await)?.0, 403, "a grant reached another namespace");
         Ok(())
     })
 }
@@ -179,8 +186,12 @@ fn map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
 }
 
+async fn apply_raw(maps: &Api<ConfigMap>, name: &str, value: &str) -> kube::Result<ConfigMap> {
+    maps.patch(name, &PatchParams::apply("e2e"), &Patch::Apply(map(name, value))).await
+}
+
 async fn apply(maps: &Api<ConfigMap>, name: &str, value: &str) -> Result<()> {
-    maps.patch(name, &PatchParams::apply("e2e"), &Patch::Apply(map(name, value))).await?;
+    apply_raw(maps, name, value).await?;
     Ok(())
 }
 
@@ -273,5 +284,38 @@ fn an_api_server_that_freezes_or_dies_comes_back_with_all_that_it_had_accepted()
         plain.api_server_ready().await?;
         assert_eq!(value_of(&maps, "a").await?.as_deref(), Some("thawed"));
         Ok(())
+    })
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_process_and_no_file() -> Result<()> {
+    cluster_test(Needs::FakeNodes, async |test| {
+        let folder = std::env::temp_dir().join(format!("ampacity-e2e-killed-{}", test.namespace()));
+        std::fs::create_dir(&folder)?;
+        let kubeconfig = folder.join("kubeconfig");
+        let mut run = tokio::process::Command::new(env!("CARGO_BIN_EXE_ampacity-e2e"))
+            .args(["up".as_ref(), "--kubeconfig".as_ref(), kubeconfig.as_os_str()])
+            .env("TMPDIR", &folder)
+            .kill_on_drop(true)
+            .spawn()?;
+        let text = until("a control plane of another process", 3 * FOLLOWS, async || {
+            Ok(kubeconfig.exists().then(|| std::fs::read_to_string(&kubeconfig)).transpose()?)
+        })
+        .await?;
+        let config: Value = serde_yaml::from_str(&text)?;
+        let server = config.pointer("/clusters/0/cluster/server").and_then(Value::as_str).context("no server")?;
+        let address = server.strip_prefix("https://").context("not https")?;
+        tokio::net::TcpStream::connect(address).await.context("its API server is not there")?;
+        run.kill().await?;
+        until("its folder to be gone", FOLLOWS, async || {
+            let left = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
+            Ok((left == ["kubeconfig"]).then_some(()))
+        })
+        .await?;
+        until("its API server to be gone", FOLLOWS, async || {
+            Ok(tokio::net::TcpStream::connect(address).await.is_err().then_some(()))
+        })
+        .await?;
+        Ok(std::fs::remove_dir_all(&folder)?)
     })
 }

@@ -30,6 +30,8 @@ pub struct LoadRow {
     pub name: String,
     /// The object.
     pub key: Key,
+    /// The name of its feeder.
+    pub feeder: String,
     /// What it is one of; `Retired` where no fleet or pool wants it any more.
     pub member: Member,
     /// Its feeder, nameplate, fallback and proof time.
@@ -66,6 +68,10 @@ pub struct Site {
     pub meters: Vec<Option<Reading>>,
     /// By node: the read-back setpoint of its relay.
     pub relays: BTreeMap<NodeId, Watts>,
+    /// By feeder's name: the nameplate sums that the budget's status is to keep.
+    pub nameplates: BTreeMap<String, Watts>,
+    /// When the budget's status was last written.
+    pub reported: Time,
 }
 
 impl Site {
@@ -83,6 +89,8 @@ impl Site {
             plan: None,
             meters: Vec::new(),
             relays: BTreeMap::new(),
+            nameplates: BTreeMap::new(),
+            reported: Time::ZERO,
         }
     }
 
@@ -118,6 +126,26 @@ impl Site {
             }
         }
         Tree::new(nodes).ok()
+    }
+
+    /// Brings the guard's tree up to the configured one: a tree that was set a turn ago is accepted, another is set.
+    /// A tree that lacks a node with loads is refused; the one before it stays.
+    pub fn follow_tree(&mut self) {
+        let Some(tree) = self.tree() else { return };
+        let Some(ledger) = &mut self.ledger else { return };
+        if *ledger.tree() == tree {
+            ledger.accept_tree();
+        } else if let Err(missing) = ledger.set_tree(tree) {
+            let message = format!("spec.feeders: {missing}");
+            let problem = Problem::invalid(Key::cluster(Kind::PowerBudget, &self.name), message);
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        } else {
+            for row in &mut self.rows {
+                row.terms.node = ledger.tree().find(&row.feeder).unwrap_or(NodeId::SITE);
+            }
+        }
     }
 
     /// The load's place.
@@ -185,6 +213,7 @@ impl Site {
         let row = LoadRow {
             name: name.clone(),
             key,
+            feeder: load.spec.feeder.clone(),
             member: Member::Retired,
             terms,
             report: None,
@@ -210,7 +239,8 @@ impl Site {
         let Some(tables) = &self.tables else { return };
         let members: BTreeMap<String, Member> = tables.wanted_loads().map(|want| (want.name, want.member)).collect();
         for row in &mut self.rows {
-            row.member = members.get(&row.name).copied().unwrap_or(Member::Retired);
+            let wanted = members.get(&row.name).copied().filter(|_| !row.leaving);
+            row.member = wanted.unwrap_or(Member::Retired);
         }
     }
 

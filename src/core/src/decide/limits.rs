@@ -10,6 +10,8 @@ use crate::units::{Ppm, Span, Time, Watts, mul_div};
 
 /// The share of the ramp that plans count on: what is left is for steps that do not fit and orders that come late.
 const PLANNED_RAMP: Ppm = Ppm::percent(75);
+/// Plans are there this much before a limit has to be kept, so that the last steps need not hurry.
+const PLANNED_LEAD: Span = Span::seconds(15);
 const MS_PER_MINUTE: i64 = 60_000;
 
 /// The limits of one decision.
@@ -58,9 +60,9 @@ impl TimedLimit {
         if self.seen <= binds { binds } else { self.order_by(policy) }
     }
 
-    /// It with as much more as a ramp of `rate` W per minute can take down until it has to be kept.
-    fn slope(&self, policy: &Policy, rate: Watts, now: Time) -> Watts {
-        let ahead = self.kept_from(policy).since(now).at_least_zero();
+    /// It with as much more as a ramp of `rate` W per minute can take down until `lead` before it has to be kept.
+    fn slope(&self, policy: &Policy, rate: Watts, lead: Span, now: Time) -> Watts {
+        let ahead = self.kept_from(policy).before(lead).since(now).at_least_zero();
         self.limit.at_least_zero() + Watts::new(mul_div(rate.get(), ahead.get(), MS_PER_MINUTE))
     }
 }
@@ -77,7 +79,8 @@ pub(super) fn in_force(snapshot: &Snapshot) -> Limits<'_> {
         let (from, until) = (event.binds_from(policy), event.binds_until(policy));
         let next = if now < from { from } else { until };
         wake = Some(wake.map_or(next, |w| w.min(next))).filter(|w| *w < Time::MAX);
-        let (plan, must) = (event.slope(policy, rate.part(PLANNED_RAMP), now), event.slope(policy, rate, now));
+        let plan = event.slope(policy, rate.part(PLANNED_RAMP), PLANNED_LEAD, now);
+        let must = event.slope(policy, rate, Span::ZERO, now);
         if let Some(kind) = event.kind {
             let loss = snapshot.tree.node(event.node).map_or(Ppm::ZERO, |n| n.loss);
             kinds.push(KindLimit { event, kind, capacity: plan.without(loss), urgent: must.without(loss) });
