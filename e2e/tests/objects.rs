@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ampacity::api::power_budget::FEEDERS_MAX;
 use ampacity::api::table::{self, Case};
 use ampacity::api::{check, crd, manifest};
 use ampacity_e2e::{Needs, Test, cluster_test, until};
@@ -11,7 +12,7 @@ use anyhow::{Context, Result};
 use http::Method;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long a definition may take until it is served, on a busy machine.
 const SERVED: Duration = Duration::from_secs(30);
@@ -186,6 +187,26 @@ fn every_example_is_accepted_by_the_api_server_without_an_unknown_field() -> Res
             }
         }
         assert_eq!(files, 12);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_deepest_tree_of_the_most_feeders_stays_within_what_a_rule_may_cost() -> Result<()> {
+    cluster_test(Needs::AnyCluster, async |test| {
+        let crds = install(test).await?;
+        let name = |i: usize| format!("{i:0>63}");
+        let feeder = |i: usize| match i {
+            0 => json!({"name": name(0), "limitWatts": "1M"}),
+            _ => json!({"name": name(i), "parent": name(i - 1), "limitWatts": "1M"}),
+        };
+        let feeders: Vec<Value> = (0..FEEDERS_MAX).map(feeder).collect();
+        let spec = json!({"limitWatts": "100M", "policy": {"mode": "Shadow"}, "feeders": feeders});
+        let budget = json!({"apiVersion": "ampacity.dev/v1alpha1", "kind": "PowerBudget",
+                            "metadata": {"name": "deepest"}, "spec": spec});
+        let to = format!("{}?dryRun=All&fieldValidation=Strict", collection(test, &crds, &budget)?);
+        let made = send(test, Method::POST, &to, Some(&budget)).await?;
+        assert_eq!(made.pointer("/spec/feeders").and_then(Value::as_array).map(Vec::len), Some(FEEDERS_MAX));
         Ok(())
     })
 }

@@ -172,10 +172,10 @@ pub enum Service {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Curtailable {
-    /// Hours in a calendar month (UTC), in all.
+    /// Hours in every 30 days, counted from the term's start, in all.
     #[schemars(range(min = 1, max = 744))]
     pub hours_per_month: i32,
-    /// Curtailments that may start in a day (UTC).
+    /// Curtailments that may start in every 24 hours, counted from the term's start.
     #[serde(default = "four")]
     #[schemars(range(min = 1, max = 96))]
     pub events_per_day: i32,
