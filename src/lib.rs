@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod device;
 pub mod link;
 pub mod market;
 pub mod operator;
