@@ -95,8 +95,9 @@ impl Inventory {
         check(&load)?;
         let counted = load.nameplate() - load.overhead_watts;
         let classes: Vec<Class> = load.classes.into_iter().map(|class| Class::of(class, &policy)).collect();
-        let devices: Vec<Device> =
-            load.devices.iter().map(|facts| Device::new(facts.identity, facts.class, now)).collect();
+        let device =
+            |facts: &DeviceFacts| Some(Device::new(facts.identity, facts.class, classes.get(facts.class)?, now));
+        let devices: Vec<Device> = load.devices.iter().filter_map(device).collect();
         let pace = Pace::new(&policy, &classes, devices.len(), now);
         Ok(Self {
             active: (0..devices.len()).collect(),
@@ -177,7 +178,7 @@ impl Inventory {
     pub fn proof(&mut self, now: Time) -> Proof {
         self.expire(now);
         let settled = !(self.plan_stale && self.limit.is_some())
-            && self.active.iter().all(|place| self.pair(*place).is_some_and(|(d, c)| d.lost(c, &self.policy, now)));
+            && self.active.iter().all(|place| self.devices.get(*place).is_some_and(|device| device.booked.lost));
         Proof {
             ceiling: self.counted + self.overhead,
             expires: self.earliest.min(now.after(self.policy.life)),
@@ -256,18 +257,22 @@ impl Inventory {
     fn touch(&mut self, place: usize, now: Time, change: impl FnOnce(&mut Device, &Class)) {
         let Some(device) = self.devices.get_mut(place) else { return };
         let Some(class) = self.classes.get(device.class) else { return };
-        let before = (device.counted(class), device.drawing(class), plan_state(device, class, &self.policy, now));
         change(device, class);
-        self.counted = self.counted + device.counted(class) - before.0;
-        self.drawing = self.drawing + device.drawing(class) - before.1;
-        self.plan_stale |= before.2 != plan_state(device, class, &self.policy, now);
+        let (booked, rests) = (device.book(class, &self.policy, now), device.at_rest(class, &self.policy));
+        let was = std::mem::replace(&mut device.booked, booked);
+        self.counted += booked.counted - was.counted;
+        self.drawing += booked.drawing - was.drawing;
+        self.plan_stale |= booked.asks_plan(&was);
         if device.bound.is_some() {
             self.earliest = self.earliest.min(device.expires(class));
         }
-        if device.at_rest(class, &self.policy) {
-            self.active.remove(&place);
-        } else {
-            self.active.insert(place);
+        if rests == device.active {
+            device.active = !rests;
+            if rests {
+                self.active.remove(&place);
+            } else {
+                self.active.insert(place);
+            }
         }
     }
 
@@ -290,15 +295,16 @@ impl Inventory {
         self.scan_at = now.after(Span::new(left.max(1_000)));
     }
 
-    fn lost_count(&self, now: Time) -> usize {
-        self.active.iter().filter(|p| self.pair(**p).is_some_and(|(d, c)| d.lost(c, &self.policy, now))).count()
+    /// Lets those be lost whose time is up.
+    fn lose(&mut self, now: Time) {
+        let lost = |place: &usize| {
+            self.pair(*place).is_some_and(|(device, class)| device.lost(class, &self.policy, now) != device.booked.lost)
+        };
+        let lost: Vec<usize> = self.active.iter().copied().filter(lost).collect();
+        for place in lost {
+            self.touch(place, now, |_, _| {});
+        }
     }
-}
-
-/// What the plan depends on: a change of it asks for a new plan.
-fn plan_state(device: &Device, class: &Class, policy: &Policy, now: Time) -> (Option<usize>, bool, Option<Watts>) {
-    let lost = device.lost(class, policy, now);
-    (device.level(class), lost, lost.then(|| device.counted(class)))
 }
 
 fn check(load: &LoadDevices) -> Result<(), InventoryError> {
