@@ -3,8 +3,8 @@
 //! One call makes at most one change, and changes nothing where nothing changed: a contract is written only when its
 //! grant, its notice or the mark of its curtailment is another. Late calls do what is overdue at once.
 
-use super::{Account, Barred, Contract, Curtailment, Grant, Level, Notice, NoticeReason, Offer};
-use crate::units::{Ppm, Span, Time, Watts};
+use super::{Account, Barred, Contract, Curtailment, Delivery, Grant, Level, Notice, NoticeReason, Offer};
+use crate::units::{Ppm, Span, Time, Usd, Watts};
 
 /// What clearing wants a lease to run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,15 @@ impl Wanted {
 }
 
 impl Contract {
+    /// What stopping all of it costs.
+    pub fn stop_cost(&self) -> Usd {
+        let units = match self.offer.delivery {
+            Delivery::Jobs { gpus, .. } => i64::from(gpus),
+            Delivery::Power { watts, .. } => watts.get() / 1_000,
+        };
+        Usd::new(self.offer.terms.stop_cost.get().saturating_mul(units))
+    }
+
     /// A contract on `offer`, accepted `now`. Nothing is granted yet.
     pub fn new(offer: Offer, full: Level, now: Time) -> Self {
         let account = Account::opened(&offer.terms.allowance, offer.start, now);
@@ -121,36 +130,32 @@ struct Turn {
 impl Turn {
     /// Takes the one step that is due.
     fn take(&mut self) {
-        if self.ending() && !self.emergency {
+        let full = self.contract.runs_in_full();
+        if self.emergency {
+            self.suffer();
+        } else if !full && !self.contract.back_by(self.lead, self.now).is_some_and(|back_by| self.now < back_by) {
+            // Its first grant, its return after an emergency, or it was down as long as it may be.
+            self.raise(self.contract.full);
+        } else if self.ending() {
             let (given, deadline) = (self.now, self.contract.offer.end);
-            return self.tell(Notice { given, deadline, to: Level::default(), reason: NoticeReason::TermEnds });
-        }
-        if self.contract.runs_in_full() {
-            return if self.emergency { self.lower() } else { self.run() };
-        }
-        let standing = self.contract.account.running;
-        match standing {
-            _ if self.emergency => match standing {
-                Some(Curtailment { emergency: false, .. }) => self.overtake(),
-                _ if self.target.watts > self.contract.grant.watts => self.raise(self.target),
-                None => self.fall(self.target),
-                Some(_) => self.follow(),
-            },
-            Some(Curtailment { emergency: false, .. })
-                if self.contract.back_by(self.lead, self.now).is_some_and(|back_by| self.now < back_by) =>
-            {
-                self.follow();
-            }
-            _ => self.raise(self.contract.full),
+            self.tell(Notice { given, deadline, to: Level::default(), reason: NoticeReason::TermEnds });
+        } else {
+            self.follow();
         }
     }
 
-    /// It runs in full, and no emergency wants less.
-    fn run(&mut self) {
-        if self.target.watts < self.contract.full.watts { self.lower() } else { self.keep() }
+    /// An emergency leaves it less than all.
+    fn suffer(&mut self) {
+        match self.contract.account.running {
+            Some(Curtailment { emergency: false, .. }) => self.overtake(),
+            _ if self.target.watts > self.contract.grant.watts => self.raise(self.target),
+            // It was not granted yet, and there is nothing that could be.
+            None if !self.contract.runs_in_full() => self.fall(self.target),
+            _ => self.follow(),
+        }
     }
 
-    /// It is down, and may be: up as wanted, further down by notice.
+    /// It may be where it is: up as wanted, down by notice.
     fn follow(&mut self) {
         let have = self.contract.grant.watts;
         match self.target.watts {
