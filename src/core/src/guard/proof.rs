@@ -44,7 +44,7 @@ const NEVER: Time = Time::new(i64::MAX);
 /// How one device stands, for reports and alarms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// Its limiter is read back and counts.
+    /// What it counts for was read back.
     Proved,
     /// It answers, and has yet to prove its limiter. It counts what it last proved, or power-on watts.
     Proving,
@@ -73,6 +73,8 @@ pub struct Inventory {
     raise: bool,
     /// Σ of what the devices count for, W. Kept with every change.
     counted: Watts,
+    /// Σ of the highest steps, W.
+    top: Watts,
     /// Σ of what they draw as far as it can be told, W. Kept with every change.
     drawing: Watts,
     /// Devices that are not at rest.
@@ -98,6 +100,7 @@ impl Inventory {
         let device =
             |facts: &DeviceFacts| Some(Device::new(facts.identity, facts.class, classes.get(facts.class)?, now));
         let devices: Vec<Device> = load.devices.iter().filter_map(device).collect();
+        let top = devices.iter().filter_map(|d| classes.get(d.class)).map(|class| class.ladder.top_cost()).sum();
         let pace = Pace::new(&policy, &classes, devices.len(), now);
         Ok(Self {
             active: (0..devices.len()).collect(),
@@ -110,6 +113,7 @@ impl Inventory {
             raise: false,
             counted,
             drawing: counted,
+            top,
             earliest: NEVER,
             scan_at: now.after(policy.silent_after),
             plan_stale: false,
@@ -195,10 +199,9 @@ impl Inventory {
     /// The most that the load could put to use, W: devices that obey at their highest step, the others at what they
     /// count for, and the overhead. An award above it is wasted.
     pub fn usable(&self, now: Time) -> Watts {
-        let of = |(device, class): (&Device, &Class)| {
-            if device.lost(class, &self.policy, now) { device.counted(class) } else { class.ladder.top_cost() }
-        };
-        self.each().map(of).sum::<Watts>() + self.overhead
+        let lost =
+            self.active.iter().filter_map(|place| self.pair(*place)).filter(|(d, c)| d.lost(c, &self.policy, now));
+        self.top + self.overhead - lost.map(|(device, class)| class.ladder.top_cost() - device.counted(class)).sum()
     }
 
     /// How many devices there are.
@@ -214,6 +217,9 @@ impl Inventory {
     /// How a device stands; none: there is no such device.
     pub fn standing(&self, device: usize, now: Time) -> Option<Standing> {
         let (device, _) = self.pair(device)?;
+        if !device.active {
+            return Some(Standing::Proved);
+        }
         Some(if device.foreign {
             Standing::Foreign
         } else if device.contradicts {
@@ -229,9 +235,10 @@ impl Inventory {
         })
     }
 
-    /// How many devices stand so.
+    /// How many devices stand so. Looks only at those that are not at rest.
     pub fn count(&self, standing: Standing, now: Time) -> usize {
-        self.which(standing, now).count()
+        let resting = if standing == Standing::Proved { self.devices.len() - self.active.len() } else { 0 };
+        resting + self.active.iter().filter(|place| self.standing(**place, now) == Some(standing)).count()
     }
 
     /// Which devices stand so, by place.
@@ -287,11 +294,17 @@ impl Inventory {
         for place in ended {
             self.touch(place, now, |device, _| device.void(now));
         }
+        // One without a limit has no proof that could end: its silence is noticed here.
+        let mute: Vec<usize> =
+            self.places(|d, _| !d.active && d.bound.is_none() && d.silent(&self.policy, now)).collect();
+        for place in mute {
+            self.touch(place, now, |device, _| device.seen = None);
+        }
         let expiries =
             self.each().filter(|(device, _)| device.bound.is_some()).map(|(device, class)| device.expires(class));
         self.earliest = expiries.min().unwrap_or(NEVER);
         // Between two scans `earliest` stays behind; a share of what is left keeps it close at little cost.
-        let left = self.earliest.since(horizon).min(self.policy.life).get() / 4;
+        let left = self.earliest.since(horizon).min(self.policy.life).get() / 8;
         self.scan_at = now.after(Span::new(left.max(1_000)));
     }
 
