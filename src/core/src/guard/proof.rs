@@ -44,7 +44,7 @@ const NEVER: Time = Time::new(i64::MAX);
 /// How one device stands, for reports and alarms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// Its limiter is read back and counts.
+    /// What it counts for was read back.
     Proved,
     /// It answers, and has yet to prove its limiter. It counts what it last proved, or power-on watts.
     Proving,
@@ -73,6 +73,8 @@ pub struct Inventory {
     raise: bool,
     /// Σ of what the devices count for, W. Kept with every change.
     counted: Watts,
+    /// Σ of the highest steps, W.
+    top: Watts,
     /// Σ of what they draw as far as it can be told, W. Kept with every change.
     drawing: Watts,
     /// Devices that are not at rest.
@@ -95,8 +97,10 @@ impl Inventory {
         check(&load)?;
         let counted = load.nameplate() - load.overhead_watts;
         let classes: Vec<Class> = load.classes.into_iter().map(|class| Class::of(class, &policy)).collect();
-        let devices: Vec<Device> =
-            load.devices.iter().map(|facts| Device::new(facts.identity, facts.class, now)).collect();
+        let device =
+            |facts: &DeviceFacts| Some(Device::new(facts.identity, facts.class, classes.get(facts.class)?, now));
+        let devices: Vec<Device> = load.devices.iter().filter_map(device).collect();
+        let top = devices.iter().filter_map(|d| classes.get(d.class)).map(|class| class.ladder.top_cost()).sum();
         let pace = Pace::new(&policy, &classes, devices.len(), now);
         Ok(Self {
             active: (0..devices.len()).collect(),
@@ -109,6 +113,7 @@ impl Inventory {
             raise: false,
             counted,
             drawing: counted,
+            top,
             earliest: NEVER,
             scan_at: now.after(policy.silent_after),
             plan_stale: false,
@@ -177,7 +182,7 @@ impl Inventory {
     pub fn proof(&mut self, now: Time) -> Proof {
         self.expire(now);
         let settled = !(self.plan_stale && self.limit.is_some())
-            && self.active.iter().all(|place| self.pair(*place).is_some_and(|(d, c)| d.lost(c, &self.policy, now)));
+            && self.active.iter().all(|place| self.devices.get(*place).is_some_and(|device| device.booked.lost));
         Proof {
             ceiling: self.counted + self.overhead,
             expires: self.earliest.min(now.after(self.policy.life)),
@@ -194,10 +199,9 @@ impl Inventory {
     /// The most that the load could put to use, W: devices that obey at their highest step, the others at what they
     /// count for, and the overhead. An award above it is wasted.
     pub fn usable(&self, now: Time) -> Watts {
-        let of = |(device, class): (&Device, &Class)| {
-            if device.lost(class, &self.policy, now) { device.counted(class) } else { class.ladder.top_cost() }
-        };
-        self.each().map(of).sum::<Watts>() + self.overhead
+        let lost =
+            self.active.iter().filter_map(|place| self.pair(*place)).filter(|(d, c)| d.lost(c, &self.policy, now));
+        self.top + self.overhead - lost.map(|(device, class)| class.ladder.top_cost() - device.counted(class)).sum()
     }
 
     /// How many devices there are.
@@ -213,6 +217,9 @@ impl Inventory {
     /// How a device stands; none: there is no such device.
     pub fn standing(&self, device: usize, now: Time) -> Option<Standing> {
         let (device, _) = self.pair(device)?;
+        if !device.active {
+            return Some(Standing::Proved);
+        }
         Some(if device.foreign {
             Standing::Foreign
         } else if device.contradicts {
@@ -228,9 +235,10 @@ impl Inventory {
         })
     }
 
-    /// How many devices stand so.
+    /// How many devices stand so. Looks only at those that are not at rest.
     pub fn count(&self, standing: Standing, now: Time) -> usize {
-        self.which(standing, now).count()
+        let resting = if standing == Standing::Proved { self.devices.len() - self.active.len() } else { 0 };
+        resting + self.active.iter().filter(|place| self.standing(**place, now) == Some(standing)).count()
     }
 
     /// Which devices stand so, by place.
@@ -256,18 +264,22 @@ impl Inventory {
     fn touch(&mut self, place: usize, now: Time, change: impl FnOnce(&mut Device, &Class)) {
         let Some(device) = self.devices.get_mut(place) else { return };
         let Some(class) = self.classes.get(device.class) else { return };
-        let before = (device.counted(class), device.drawing(class), plan_state(device, class, &self.policy, now));
         change(device, class);
-        self.counted = self.counted + device.counted(class) - before.0;
-        self.drawing = self.drawing + device.drawing(class) - before.1;
-        self.plan_stale |= before.2 != plan_state(device, class, &self.policy, now);
+        let (booked, rests) = (device.book(class, &self.policy, now), device.at_rest(class, &self.policy));
+        let was = std::mem::replace(&mut device.booked, booked);
+        self.counted += booked.counted - was.counted;
+        self.drawing += booked.drawing - was.drawing;
+        self.plan_stale |= booked.asks_plan(&was);
         if device.bound.is_some() {
             self.earliest = self.earliest.min(device.expires(class));
         }
-        if device.at_rest(class, &self.policy) {
-            self.active.remove(&place);
-        } else {
-            self.active.insert(place);
+        if rests == device.active {
+            device.active = !rests;
+            if rests {
+                self.active.remove(&place);
+            } else {
+                self.active.insert(place);
+            }
         }
     }
 
@@ -282,23 +294,30 @@ impl Inventory {
         for place in ended {
             self.touch(place, now, |device, _| device.void(now));
         }
+        // One without a limit has no proof that could end: its silence is noticed here.
+        let mute: Vec<usize> =
+            self.places(|d, _| !d.active && d.bound.is_none() && d.silent(&self.policy, now)).collect();
+        for place in mute {
+            self.touch(place, now, |device, _| device.seen = None);
+        }
         let expiries =
             self.each().filter(|(device, _)| device.bound.is_some()).map(|(device, class)| device.expires(class));
         self.earliest = expiries.min().unwrap_or(NEVER);
         // Between two scans `earliest` stays behind; a share of what is left keeps it close at little cost.
-        let left = self.earliest.since(horizon).min(self.policy.life).get() / 4;
+        let left = self.earliest.since(horizon).min(self.policy.life).get() / 8;
         self.scan_at = now.after(Span::new(left.max(1_000)));
     }
 
-    fn lost_count(&self, now: Time) -> usize {
-        self.active.iter().filter(|p| self.pair(**p).is_some_and(|(d, c)| d.lost(c, &self.policy, now))).count()
+    /// Lets those be lost whose time is up.
+    fn lose(&mut self, now: Time) {
+        let lost = |place: &usize| {
+            self.pair(*place).is_some_and(|(device, class)| device.lost(class, &self.policy, now) != device.booked.lost)
+        };
+        let lost: Vec<usize> = self.active.iter().copied().filter(lost).collect();
+        for place in lost {
+            self.touch(place, now, |_, _| {});
+        }
     }
-}
-
-/// What the plan depends on: a change of it asks for a new plan.
-fn plan_state(device: &Device, class: &Class, policy: &Policy, now: Time) -> (Option<usize>, bool, Option<Watts>) {
-    let lost = device.lost(class, policy, now);
-    (device.level(class), lost, lost.then(|| device.counted(class)))
 }
 
 fn check(load: &LoadDevices) -> Result<(), InventoryError> {

@@ -47,9 +47,28 @@ pub(super) struct ReadBack {
     samples: u32,
 }
 
+/// What the inventory has in its sums for a device, and what the plan was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Booked {
+    pub(super) counted: Watts,
+    pub(super) drawing: Watts,
+    level: Option<usize>,
+    pub(super) lost: bool,
+}
+
+impl Booked {
+    /// Whether what changed asks for a new plan.
+    pub(super) fn asks_plan(&self, was: &Self) -> bool {
+        self.level != was.level || self.lost != was.lost || (self.lost && self.counted != was.counted)
+    }
+}
+
 /// One device.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
+    pub(super) booked: Booked,
+    /// In the inventory's set of those that are not at rest.
+    pub(super) active: bool,
     pub(super) class: usize,
     identity: Identity,
     /// The most it can draw by limiters read back (and by what it was told since, if higher). None: power-on watts.
@@ -90,8 +109,11 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn new(identity: Identity, class: usize, now: Time) -> Self {
+    pub(super) fn new(identity: Identity, class: usize, of: &Class, now: Time) -> Self {
+        let power_on = of.facts.power_on_watts;
         Self {
+            booked: Booked { counted: power_on, drawing: power_on, level: None, lost: false },
+            active: true,
             class,
             identity,
             bound: None,
@@ -115,6 +137,15 @@ impl Device {
             no_raise_before: now,
             retry_at: now,
             next_read: now,
+        }
+    }
+
+    pub(super) fn book(&self, class: &Class, policy: &Policy, now: Time) -> Booked {
+        Booked {
+            counted: self.counted(class),
+            drawing: self.drawing(class),
+            level: self.level(class),
+            lost: self.lost(class, policy, now),
         }
     }
 
@@ -371,8 +402,8 @@ impl Device {
 
     /// Not to be counted on: it counts what it counts, and others make room for it.
     pub(super) fn lost(&self, class: &Class, policy: &Policy, now: Time) -> bool {
-        let late = self.unproved_since.after(class.facts.settle).after(policy.silent_after) <= now;
-        let unproved = self.bound.is_none() && late && !self.at_rest(class, policy);
+        let late = || self.unproved_since.after(class.facts.settle).after(policy.silent_after) <= now;
+        let unproved = self.bound.is_none() && late() && !self.at_rest(class, policy);
         self.foreign || self.contradicts || self.stubborn || unproved
     }
 }

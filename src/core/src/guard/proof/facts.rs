@@ -151,7 +151,7 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// Three samples; ten minutes of life; a read a minute at rest and every two seconds while proving; 3 % of the
+    /// Three samples; ten minutes of life; a read every two minutes at rest and every two seconds while proving; 3 % of the
     /// devices woken a second (devices.md 7.4).
     fn default() -> Self {
         Self {
@@ -159,7 +159,7 @@ impl Default for Policy {
             life: Span::minutes(10),
             renew_before: Span::seconds(3),
             silent_after: Span::seconds(30),
-            read_every: Span::seconds(60),
+            read_every: Span::minutes(2),
             read_proving: Span::seconds(2),
             retry_after: Span::seconds(30),
             wakes_per_second: Ppm::percent(3),

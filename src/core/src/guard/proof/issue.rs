@@ -23,7 +23,6 @@ pub(super) struct Pace {
     reads: i64,
     period: Span,
     cursor: usize,
-    lost: usize,
 }
 
 impl Pace {
@@ -38,7 +37,6 @@ impl Pace {
             reads: 0,
             period: Span::new(shortest.map_or(policy.read_every.get(), |s| s.min(policy.read_every.get())).max(1)),
             cursor: 0,
-            lost: 0,
         }
     }
 
@@ -51,11 +49,6 @@ impl Pace {
         let devices = i64::try_from(devices).unwrap_or(i64::MAX).saturating_mul(COIN);
         self.reads = self.reads.saturating_add(crate::units::mul_div_up(devices, span, self.period.get())).min(devices);
     }
-
-    /// Whether more or fewer devices are lost than when this was last asked.
-    pub(super) fn lost_changed(&mut self, lost: usize) -> bool {
-        std::mem::replace(&mut self.lost, lost) != lost
-    }
 }
 
 impl Inventory {
@@ -66,8 +59,8 @@ impl Inventory {
         self.pace.advance(self.devices.len(), now);
         let raise = self.raise_until.is_some_and(|until| now < until);
         self.plan_stale |= std::mem::replace(&mut self.raise, raise) != raise;
-        let lost = self.lost_count(now);
-        if self.pace.lost_changed(lost) || self.plan_stale {
+        self.lose(now);
+        if self.plan_stale {
             self.plan(now);
         }
         let mut asked = Vec::new();

@@ -30,13 +30,15 @@ pub(super) struct Ladder {
     error: Ppm,
     power_on: Watts,
     sleep: Watts,
+    top: Watts,
 }
 
 impl Ladder {
     pub(super) fn of(class: &DeviceClass) -> Self {
         let error = class.limiter_error.max(class.sensor_error);
         let sleep = class.sleep.map_or(class.power_on_watts, |sleep| sleep.watts);
-        let mut ladder = Self { levels: Vec::new(), error, power_on: class.power_on_watts, sleep };
+        let mut ladder =
+            Self { levels: Vec::new(), error, power_on: class.power_on_watts, sleep, top: class.power_on_watts };
         let (steps, unlimited) = steps(&class.limiters);
         let asleep = class.sleep.map(|_| (Limiter::Asleep, 0));
         let set = steps.iter().map(|step| (Limiter::Watts(step.watts), step.value));
@@ -63,6 +65,9 @@ impl Ladder {
 
     fn link(&mut self) {
         let levels = self.levels.clone();
+        let best = levels.iter().map(|level| level.value).max();
+        let useful = levels.iter().filter(|level| Some(level.value) == best);
+        self.top = useful.map(|level| level.cost).min().unwrap_or(self.power_on);
         for (at, level) in self.levels.iter_mut().enumerate() {
             let gain = |to: &(usize, &Level)| Slope::between(level.value, level.cost, to.1.value, to.1.cost);
             // Of equal slopes the shorter move: devices of a range then rise and fall together.
@@ -98,10 +103,8 @@ impl Ladder {
     }
 
     /// The most that a device of this class is ever told to draw, error included, W.
-    pub(super) fn top_cost(&self) -> Watts {
-        let best = self.levels.iter().map(|level| level.value).max();
-        let useful = self.levels.iter().filter(|level| Some(level.value) == best);
-        useful.map(|level| level.cost).min().unwrap_or(self.power_on)
+    pub(super) const fn top_cost(&self) -> Watts {
+        self.top
     }
 
     fn cost_at(&self, at: usize) -> Watts {

@@ -101,6 +101,11 @@ fn a_mine_that_runs_without_limiters_is_left_alone_at_its_nameplate() {
     rig.run(60);
     assert_eq!((rig.told.clone(), rig.ceiling()), (vec![], 9500));
     assert!(rig.inventory.proof(rig.now).settled);
+    assert_eq!(rig.inventory.count(Standing::Proved, rig.now), 3);
+    rig.units[1].silent = true;
+    rig.run(300);
+    assert_eq!(rig.inventory.which(Standing::Silent, rig.now).collect::<Vec<_>>(), [1]);
+    assert_eq!(rig.inventory.usable(rig.now), Watts::new(2940 + 3000 + 2940 + 500));
 }
 
 #[test]
@@ -165,6 +170,7 @@ fn others_make_room_for_a_dead_miner() {
     rig.command(10 * 2625 + 500, true);
     rig.run(120);
     assert_eq!(rig.stands(3), Standing::Silent);
+    assert_eq!(rig.inventory.count(Standing::Proved, rig.now), 9);
     let proof = rig.inventory.proof(rig.now);
     assert!(proof.settled && proof.ceiling <= Watts::new(10 * 2625 + 500), "{proof:?}");
     assert_eq!(rig.told, [(9, cap(2000))], "3000 W for the dead one, 375 W from another");
