@@ -286,3 +286,36 @@ fn an_api_server_that_freezes_or_dies_comes_back_with_all_that_it_had_accepted()
         Ok(())
     })
 }
+
+#[test]
+fn a_run_that_is_killed_leaves_no_process_and_no_file() -> Result<()> {
+    cluster_test(Needs::FakeNodes, async |test| {
+        let folder = std::env::temp_dir().join(format!("ampacity-e2e-killed-{}", test.namespace()));
+        std::fs::create_dir(&folder)?;
+        let kubeconfig = folder.join("kubeconfig");
+        let mut run = tokio::process::Command::new(env!("CARGO_BIN_EXE_ampacity-e2e"))
+            .args(["up".as_ref(), "--kubeconfig".as_ref(), kubeconfig.as_os_str()])
+            .env("TMPDIR", &folder)
+            .kill_on_drop(true)
+            .spawn()?;
+        let text = until("a control plane of another process", 3 * FOLLOWS, async || {
+            Ok(kubeconfig.exists().then(|| std::fs::read_to_string(&kubeconfig)).transpose()?)
+        })
+        .await?;
+        let config: Value = serde_yaml::from_str(&text)?;
+        let server = config.pointer("/clusters/0/cluster/server").and_then(Value::as_str).context("no server")?;
+        let address = server.strip_prefix("https://").context("not https")?;
+        tokio::net::TcpStream::connect(address).await.context("its API server is not there")?;
+        run.kill().await?;
+        until("its folder to be gone", FOLLOWS, async || {
+            let left = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
+            Ok((left == ["kubeconfig"]).then_some(()))
+        })
+        .await?;
+        until("its API server to be gone", FOLLOWS, async || {
+            Ok(tokio::net::TcpStream::connect(address).await.is_err().then_some(()))
+        })
+        .await?;
+        Ok(std::fs::remove_dir_all(&folder)?)
+    })
+}

@@ -74,11 +74,19 @@ fn tidy(schema: &mut Value, ruled: bool) {
     if object.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
         // The type is implied; schemars leaves empty branches behind.
         object.remove("anyOf");
+        if let Some(Value::String(text)) = object.get_mut("description") {
+            // kubectl explain shows such a field as <Object>.
+            text.push_str(" Watts, written as 70M, 2500k or 700.");
+        }
         if !ruled {
             // The API server takes the text to be as long as a whole request, which a list multiplies past its
             // budget. The pattern refuses the same values.
             object.remove("x-kubernetes-validations");
         }
+    }
+    if let Some(Value::String(text)) = object.get_mut("description") {
+        // One line a paragraph: kubectl wraps to the width of the terminal.
+        *text = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
     }
     if object.get("default") == Some(&Value::Null) {
         object.remove("default");

@@ -1,3 +1,4 @@
 //! The subcommands.
 
 pub mod crds;
+pub mod demo;
