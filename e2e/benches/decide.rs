@@ -81,7 +81,7 @@ fn pool(feeder: u32) -> Result<Pool> {
 
 /// Loads in turn a container and a GPU node.
 fn load(at: u32) -> Load {
-    let miner = at % 2 == 0;
+    let miner = at.is_multiple_of(2);
     let hall = 1 + FEEDERS + (at / 2) % (FEEDERS * HALLS);
     let feeder = (at / 2) % FEEDERS;
     let setpoint = if miner { Watts::kilo(790) } else { Watts::new(7_600) };
@@ -105,7 +105,7 @@ fn lease(at: u32, loads: u32) -> Lease {
     let delivery = Delivery::Jobs { pool: (node / 2) % FEEDERS, gpus: 4 };
     let (start, end) = (NOW, NOW.after(Span::minutes(60 * 24 * 60)));
     let terms = Terms {
-        firm: at % 5 == 0,
+        firm: at.is_multiple_of(5),
         price: Usd::new(400_000 + 1_000 * i64::from(at % 500)),
         notice: Span::minutes(10),
         allowance: Allowance {
@@ -117,7 +117,7 @@ fn lease(at: u32, loads: u32) -> Lease {
         },
         credit: UsdPerMwh::dollars(100),
         stop_cost: Usd::dollars(1),
-        least_throughput: if at % 3 == 0 { Ppm::percent(80) } else { Ppm::percent(100) },
+        least_throughput: if at.is_multiple_of(3) { Ppm::percent(80) } else { Ppm::percent(100) },
         accepts_itself: true,
         longest_term: end.since(start),
     };
