@@ -124,7 +124,7 @@ impl Mover<'_> {
                 }
             }
             for (limit, over) in self.limits.kinds.iter().zip(&mut over_kind) {
-                if Some(limit.kind) == load.member.kind() {
+                if Some(limit.kind) == load.member.kind() && tree.path(load.node).any(|n| n == limit.event.node) {
                     *over -= freed;
                 }
             }

@@ -29,7 +29,8 @@ fn granted(world: &World) -> [Watts; 2] {
     [0, 1].map(|at| contract(&world.snapshot.leases[at]).grant.watts)
 }
 
-/// 0.50 USD an hour and 500 W above must-run: 1000 USD/MWh, 100 of credit, 2 of dead band, half of 1 USD a quarter hour.
+/// 0.50 USD an hour and 500 W above must-run: 1000 USD/MWh, 100 of credit, 2 of half the dead band, and 500 for a stop:
+/// 1 USD for 16 GPUs, spread over a quarter of an hour of 8 kW.
 const CURTAILS_AT: i64 = 1_700;
 
 #[test]

@@ -159,7 +159,7 @@ pub(super) fn terms(firm: bool) -> Terms {
             minimum_run: minutes(30),
         },
         credit: UsdPerMwh::dollars(100),
-        stop_cost: Usd::dollars(1),
+        stop_cost: Usd::new(62_500),
         least_throughput: Ppm::percent(100),
         accepts_itself: true,
         longest_term: minutes(365 * 24 * 60),
