@@ -176,7 +176,7 @@ fn baseline(criterion: &mut Criterion, count: u32) -> Result<()> {
 fn all(criterion: &mut Criterion) {
     let sizes = [100, 1_000, 10_000, 100_000].map(|count| merit_order(criterion, count));
     let baselines = [100, 1_000].map(|count| baseline(criterion, count));
-    for error in sizes.into_iter().chain(baselines).filter_map(Result::err) {
+    if let Some(error) = sizes.into_iter().chain(baselines).find_map(Result::err) {
         eprintln!("{error:#}");
         std::process::exit(1);
     }

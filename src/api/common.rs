@@ -4,7 +4,7 @@ use super::quantity::{Money, SignedMoney, WattsQuantity};
 use ampacity_core::units::{Watts, mul_div};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// What a load is made of.
@@ -14,6 +14,16 @@ pub enum LoadKind {
     Miner,
     /// A node with GPUs.
     Gpu,
+}
+
+/// The schema of labels that must all match: one to sixteen of them.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 63},
+    })
 }
 
 /// The nameplate of a breaker, transformer or connection, from which its limit follows:

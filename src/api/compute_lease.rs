@@ -175,9 +175,10 @@ pub struct Terms {
     pub gpus: Option<i32>,
     /// Power leased: the tenant's watts, or what the GPUs need above must-run.
     pub watts: WattsQuantity,
-    /// From when to when.
-    #[serde(flatten)]
-    pub period: Period,
+    /// First moment.
+    pub start: Time,
+    /// End as accepted; spec.term.end may end the lease earlier.
+    pub end: Time,
     /// USD for a GPU-hour or for a kW and month.
     pub price: Money,
     /// Firm or Flexible.
@@ -200,16 +201,6 @@ pub struct Terms {
     /// What stopping one GPU or one kW costs, USD.
     #[serde(default)]
     pub stop_cost_usd: Money,
-}
-
-/// From when to when terms run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Period {
-    /// First moment.
-    pub start: Time,
-    /// End as accepted; spec.term.end may end the lease earlier.
-    pub end: Time,
 }
 
 /// What is given now.

@@ -34,7 +34,7 @@ pub const SEQUENCE_LEAP: i64 = 1_000_000;
     status = "ControllableLoadStatus",
     derive = "PartialEq",
     doc = "One dispatchable load: a mining container or a GPU node. The operator writes the order (setpoint, epoch, sequence), the load's agent answers with its ceiling. Not for hand-written objects.",
-    validation = Rule::new("!has(self.status) || !has(self.status.ceilingWatts) || self.status.order == self.spec.order || (has(oldSelf.status) && has(oldSelf.status.ceilingWatts) && self.status.ceilingWatts <= oldSelf.status.ceilingWatts && self.status.order.epoch == oldSelf.status.order.epoch)")
+    validation = Rule::new("!has(self.status) || !has(self.status.ceilingWatts) || (has(self.status.order) && self.status.order.epoch == self.spec.order.epoch && self.status.order.sequence == self.spec.order.sequence) || (has(self.status.order) && has(oldSelf.status) && has(oldSelf.status.ceilingWatts) && self.status.ceilingWatts <= oldSelf.status.ceilingWatts && self.status.order.epoch == oldSelf.status.order.epoch)")
         .message("status.ceilingWatts may rise, or be stated under another epoch, only while status.order equals spec.order: read the load again"),
     validation = Rule::new("!has(self.status) || !has(self.status.holder) || !has(self.status.ceilingWatts) || (has(oldSelf.status) && has(oldSelf.status.holder) && self.status.holder.uid == oldSelf.status.holder.uid) || self.status.ceilingWatts >= self.spec.nameplateWatts")
         .message("status.ceilingWatts is void under a new holder: leave it out, or state the nameplate"),
@@ -59,7 +59,7 @@ pub const SEQUENCE_LEAP: i64 = 1_000_000;
     "order must rise with every change: a later epoch, or a higher sequence of the same epoch"
 ))]
 #[x_kube(validation = (
-    "self.order.epoch == oldSelf.order.epoch || (self.order.sequence == 0 && self.setpointWatts <= oldSelf.setpointWatts)",
+    "self.order.epoch <= oldSelf.order.epoch || (self.order.sequence == 0 && self.setpointWatts <= oldSelf.setpointWatts)",
     "the first order of an epoch is a claim: order.sequence must be 0 and setpointWatts no higher than it stands"
 ))]
 #[x_kube(validation = (

@@ -59,29 +59,44 @@ fn tidied(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, Crd
     let mut value = serde_json::to_value(crd)?;
     if let Some(versions) = value.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
         for schema in versions.iter_mut().filter_map(|v| v.pointer_mut("/schema/openAPIV3Schema")) {
-            tidy(schema);
+            tidy(schema, true);
         }
     }
     Ok(serde_json::from_value(value)?)
 }
 
-/// Walks one schema and everything below it.
-fn tidy(schema: &mut Value) {
+/// Walks one schema and everything below it. `ruled` says whether rules on quantities are affordable here.
+fn tidy(schema: &mut Value, ruled: bool) {
     let Some(object) = schema.as_object_mut() else { return };
     // Without `nullable` the API server drops a null before it looks, so that `has()` means what it says.
     object.remove("nullable");
     object.remove("title");
-    // The type is implied; schemars leaves empty branches behind.
     if object.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+        // The type is implied; schemars leaves empty branches behind.
         object.remove("anyOf");
+        if let Some(Value::String(text)) = object.get_mut("description") {
+            // kubectl explain shows such a field as <Object>.
+            text.push_str(" Watts, written as 70M, 2500k or 700.");
+        }
+        if !ruled {
+            // The API server takes the text to be as long as a whole request, which a list multiplies past its
+            // budget. The pattern refuses the same values.
+            object.remove("x-kubernetes-validations");
+        }
+    }
+    if let Some(Value::String(text)) = object.get_mut("description") {
+        // One line a paragraph: kubectl wraps to the width of the terminal.
+        *text = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
     }
     if object.get("default") == Some(&Value::Null) {
         object.remove("default");
     }
-    for place in ["properties", "items", "additionalProperties"] {
+    for (place, ruled) in [("properties", ruled), ("items", false), ("additionalProperties", false)] {
         match object.get_mut(place) {
-            Some(Value::Object(properties)) if place == "properties" => properties.values_mut().for_each(tidy),
-            Some(one) => tidy(one),
+            Some(Value::Object(properties)) if place == "properties" => {
+                properties.iter_mut().for_each(|(name, below)| tidy(below, ruled && name != "status"));
+            }
+            Some(one) => tidy(one, ruled),
             None => {}
         }
     }

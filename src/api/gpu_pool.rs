@@ -53,8 +53,8 @@ pub struct GpuPoolSpec {
     #[schemars(length(min = 1, max = 253))]
     pub feeder: String,
     /// Labels that choose the nodes; all must match.
-    #[schemars(length(min = 1, max = 16))]
-    pub node_labels: NodeLabels,
+    #[schemars(schema_with = "super::common::labels")]
+    pub node_labels: BTreeMap<String, String>,
     /// GPUs in each node.
     #[schemars(range(min = 1, max = 128))]
     pub gpus_per_node: i32,
@@ -93,9 +93,6 @@ pub struct GpuPoolSpec {
     #[schemars(range(min = 1, max = 3600))]
     pub proof_seconds: i64,
 }
-
-/// Labels that choose nodes.
-pub type NodeLabels = BTreeMap<String, String>;
 
 fn ten_seconds() -> i64 {
     10

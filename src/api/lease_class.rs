@@ -229,6 +229,7 @@ pub struct AllowedNamespaces {
     pub names: Vec<String>,
     /// Labels that a namespace must carry, all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "super::common::labels")]
     pub match_labels: BTreeMap<String, String>,
 }
 

@@ -3,6 +3,7 @@
 //! What the API server can check is in the schemas (`crd`): bounds, patterns and CEL rules. `check` holds an object
 //! to the same schemas without a server, and `manifest` reads files with the line and column of what is wrong.
 
+#![allow(clippy::duplicated_attributes, reason = "printer columns repeat the names of their fields")]
 #![allow(unreachable_pub, reason = "KubeSchema copies each struct, `pub` and all, into a function")]
 
 pub mod check;
@@ -18,7 +19,10 @@ pub mod lockout;
 pub mod manifest;
 pub mod mining_fleet;
 pub mod power_budget;
+pub mod pricing;
 pub mod quantity;
+pub mod sense;
+pub mod table;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,8 @@
 //! Nothing that travels here can raise a watt, and nothing that is lost here can free one. Each agent has one bounded
 //! queue each way; the newest message of a kind replaces an older one, so that a slow end never delays another.
 
+pub mod memory;
+
 use ampacity_core::guard::{HolderId, KnownLimit, Order};
 use ampacity_core::units::{Time, Watts};
 

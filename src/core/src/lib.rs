@@ -9,7 +9,10 @@
 pub mod bid;
 pub mod clear;
 pub mod curve;
+pub mod decide;
+pub mod digest;
 pub mod guard;
+pub mod hold;
 pub mod lease;
 pub mod memory;
 pub mod plan;

@@ -261,14 +261,17 @@ pub enum Member {
     Fleet(u32),
     /// A node of `Snapshot::pools` at this position.
     Pool(u32),
+    /// Nothing that is wanted any more: lowered to nothing and kept until it is released.
+    Retired,
 }
 
 impl Member {
-    /// The side.
-    pub const fn kind(self) -> LoadKind {
+    /// The side; none for what is retired.
+    pub const fn kind(self) -> Option<LoadKind> {
         match self {
-            Self::Fleet(_) => LoadKind::Miner,
-            Self::Pool(_) => LoadKind::Gpu,
+            Self::Fleet(_) => Some(LoadKind::Miner),
+            Self::Pool(_) => Some(LoadKind::Gpu),
+            Self::Retired => None,
         }
     }
 }

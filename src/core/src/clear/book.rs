@@ -97,6 +97,9 @@ impl Book {
     /// Flattens the bids; keeps the order if every merit is what it was.
     fn load_bids(&mut self, bids: &[Bid]) {
         self.seats.clear();
+        if self.pieces.is_empty() {
+            self.pieces.reserve(bids.iter().map(|b| b.segments().len()).sum());
+        }
         let mut count = 0_u32;
         for (bid, place) in bids.iter().zip(0..) {
             let node = bid.node().0;

@@ -29,6 +29,9 @@ pub const LEADER_LIFE: Span = Span::seconds(10);
 /// A status write that is not answered within this is taken to be lost.
 pub const WRITE_LIFE: Span = Span::seconds(10);
 
+/// A status write that was refused is tried again after this, or at once when something newer is read.
+pub const REFUSED_RETRY: Span = Span::seconds(5);
+
 /// The status is written so often for nothing but the life of the proof; in between heartbeats carry it.
 pub const PROOF_RENEWAL: Span = Span::seconds(60);
 
@@ -81,7 +84,8 @@ struct Flight {
     order: Order,
     revision: u64,
     permits: bool,
-    failed: bool,
+    /// Refused or lost; not to be tried again before this unless something newer is read.
+    failed: Option<Time>,
 }
 
 /// The state machine beside the devices of one load.
@@ -181,6 +185,25 @@ impl Agent {
         self.gone
     }
 
+    /// Whether a status write is without an answer.
+    #[cfg(test)]
+    pub(super) const fn is_writing(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Numbers the last command 1, for the model check: where proofs are never late the number tells nothing.
+    #[cfg(test)]
+    pub(super) fn forget_numbers(&mut self, acts: &mut [Act]) {
+        if let Some(device) = &mut self.device {
+            (device.number, self.commands, self.barrier) = (1, 1, 1);
+        }
+        for act in acts {
+            if let Act::Device { command, .. } = act {
+                *command = 1;
+            }
+        }
+    }
+
     /// What the devices were last told to stay under, W.
     pub fn limit(&self) -> Option<Watts> {
         self.device.as_ref().map(|command| command.limit)
@@ -204,7 +227,7 @@ impl Agent {
             Input::Shed { order, setpoint } => self.hear_shed(order, setpoint),
             Input::Answer { write, outcome } => self.answered(write, outcome, now),
             Input::Devices { command, proof } => self.believe(command, proof),
-            Input::Tick => self.flight = self.flight.filter(|flight| !flight.failed),
+            Input::Tick => self.flight = self.flight.filter(|flight| flight.failed.is_none_or(|retry| now < retry)),
         }
     }
 
@@ -221,7 +244,7 @@ impl Agent {
         self.gone = false;
         self.shed = self.shed.filter(|(order, _)| *order > view.order);
         // A write that failed is worth another try once there is something new to write it on.
-        self.flight = self.flight.filter(|flight| !flight.failed || flight.revision == view.revision);
+        self.flight = self.flight.filter(|flight| flight.failed.is_none() || flight.revision == view.revision);
         let holder = view.stated.map(|stated| stated.holder);
         self.view = Some(view);
         let mine = holder == Some(self.config.holder);
@@ -246,9 +269,9 @@ impl Agent {
                 self.see(view, now);
             }
             Outcome::Refused | Outcome::Unknown => {
-                if let (Some(flight), Some(_)) = (&mut self.flight, flight) {
-                    flight.failed = true;
-                }
+                // What was refused will be refused until something has changed; what was lost is worth a repetition.
+                let wait = if outcome == Outcome::Refused { REFUSED_RETRY } else { Span::default() };
+                self.flight = flight.map(|flight| Flight { failed: Some(now.after(wait)), ..flight }).or(self.flight);
             }
         }
     }

@@ -17,7 +17,7 @@
 //! unseen: [`Policy::life`], or its `boot_to_full` where a reboot loses the limiter.
 //!
 //! ```text
-//! command(limit, raise) ─► plan ─► due() ─► DeviceCommand ─► driver ─► DeviceAnswer ─► observe() ─► proof()
+//! command() ─► plan ─► due() ─► DeviceCommand ─► driver ─► DeviceAnswer ─► observe() ─► proof()
 //! ```
 
 mod device;
@@ -67,6 +67,9 @@ pub struct Inventory {
     overhead: Watts,
     /// What to stay under, once it was said.
     limit: Option<Watts>,
+    /// Up to when devices may be told to rise.
+    raise_until: Option<Time>,
+    /// Whether they might when the plan was made.
     raise: bool,
     /// Σ of what the devices count for, W. Kept with every change.
     counted: Watts,
@@ -102,6 +105,7 @@ impl Inventory {
             devices,
             overhead: load.overhead_watts,
             limit: None,
+            raise_until: None,
             raise: false,
             counted,
             drawing: counted,
@@ -113,15 +117,18 @@ impl Inventory {
         })
     }
 
-    /// Brings the devices to limiters whose sum, with error and overhead, fits `limit`; says what to ask now.
+    /// Brings the devices to limiters whose sum, with error and overhead, fits `limit`, and keeps them there; says what
+    /// to ask now. The arguments are those of [`super::Act::Device`] and take the place of every earlier ones.
     ///
-    /// The permission to raise stands until the next call. Lowers come first; a rise is given out only while what
-    /// counts, with it, fits the limit, so never before the lowers that make room for it are proved.
-    pub fn command(&mut self, limit: Watts, raise: bool, now: Time) -> Vec<DeviceCommand> {
-        if self.limit != Some(limit) || self.raise != raise {
-            self.limit = Some(limit);
-            self.raise = raise;
-            self.plan_stale = true;
+    /// Up to `raise_until` devices may be told a higher limiter. Lowers come first; a rise is given out only while what
+    /// counts, with it, fits the limit, so never before the lowers that make room for it are proved. `afresh`: nothing
+    /// read so far counts, and no device is told anything before it has been read again.
+    pub fn command(&mut self, limit: Watts, raise_until: Option<Time>, afresh: bool, now: Time) -> Vec<DeviceCommand> {
+        self.plan_stale |= self.limit != Some(limit);
+        self.limit = Some(limit);
+        self.raise_until = raise_until;
+        if afresh {
+            (0..self.devices.len()).for_each(|place| self.touch(place, now, |device, _| device.afresh(now)));
         }
         self.due(now)
     }

@@ -121,36 +121,32 @@ struct Turn {
 impl Turn {
     /// Takes the one step that is due.
     fn take(&mut self) {
-        if self.ending() && !self.emergency {
+        let full = self.contract.runs_in_full();
+        if self.emergency {
+            self.suffer();
+        } else if !full && !self.contract.back_by(self.lead, self.now).is_some_and(|back_by| self.now < back_by) {
+            // Its first grant, its return after an emergency, or it was down as long as it may be.
+            self.raise(self.contract.full);
+        } else if self.ending() {
             let (given, deadline) = (self.now, self.contract.offer.end);
-            return self.tell(Notice { given, deadline, to: Level::default(), reason: NoticeReason::TermEnds });
-        }
-        if self.contract.runs_in_full() {
-            return if self.emergency { self.lower() } else { self.run() };
-        }
-        let standing = self.contract.account.running;
-        match standing {
-            _ if self.emergency => match standing {
-                Some(Curtailment { emergency: false, .. }) => self.overtake(),
-                _ if self.target.watts > self.contract.grant.watts => self.raise(self.target),
-                None => self.fall(self.target),
-                Some(_) => self.follow(),
-            },
-            Some(Curtailment { emergency: false, .. })
-                if self.contract.back_by(self.lead, self.now).is_some_and(|back_by| self.now < back_by) =>
-            {
-                self.follow();
-            }
-            _ => self.raise(self.contract.full),
+            self.tell(Notice { given, deadline, to: Level::default(), reason: NoticeReason::TermEnds });
+        } else {
+            self.follow();
         }
     }
 
-    /// It runs in full, and no emergency wants less.
-    fn run(&mut self) {
-        if self.target.watts < self.contract.full.watts { self.lower() } else { self.keep() }
+    /// An emergency leaves it less than all.
+    fn suffer(&mut self) {
+        match self.contract.account.running {
+            Some(Curtailment { emergency: false, .. }) => self.overtake(),
+            _ if self.target.watts > self.contract.grant.watts => self.raise(self.target),
+            // It was not granted yet, and there is nothing that could be.
+            None if !self.contract.runs_in_full() => self.fall(self.target),
+            _ => self.follow(),
+        }
     }
 
-    /// It is down, and may be: up as wanted, further down by notice.
+    /// It may be where it is: up as wanted, down by notice.
     fn follow(&mut self) {
         let have = self.contract.grant.watts;
         match self.target.watts {

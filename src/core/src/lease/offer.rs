@@ -142,7 +142,7 @@ pub fn consider<'a>(
 /// The offer that stands for `lease`, if it is still for what is asked.
 fn standing(lease: &Lease, now: Time) -> Option<&Offer> {
     let LeaseState::Offered(offer) = &lease.state else { return None };
-    let Some(asked) = lease.request.delivery else { return None };
+    let asked = lease.request.delivery?;
     let request = &lease.request;
     let same = offer.delivery == asked && offer.start == request.start && offer.end == request.end;
     (same && now < offer.expires).then_some(offer)

@@ -46,7 +46,7 @@ impl Agent {
 
     /// Sends a status write, unless one is under way.
     pub(super) fn send(&mut self, statement: Statement, only_if: Precondition, now: Time) -> Option<Act> {
-        if self.flight.is_some_and(|flight| flight.failed || now < flight.sent.after(WRITE_LIFE)) {
+        if self.flight.is_some_and(|flight| flight.failed.is_some() || now < flight.sent.after(WRITE_LIFE)) {
             return None;
         }
         let revision = self.view.as_ref().map_or(0, |view| view.revision);
@@ -54,7 +54,7 @@ impl Agent {
         self.stated_at = now;
         let permits = statement.ceiling.is_some();
         let (write, order) = (self.writes, statement.order);
-        self.flight = Some(Flight { write, sent: now, order, revision, permits, failed: false });
+        self.flight = Some(Flight { write, sent: now, order, revision, permits, failed: None });
         Some(Act::State { write, statement, only_if })
     }
 

@@ -162,26 +162,30 @@ impl Device {
     pub(super) fn answered(&mut self, answer: &WriteAnswer, class: &Class, policy: &Policy) -> bool {
         let Some(at) = self.open.iter().position(|number| *number == answer.number) else { return false };
         self.open.remove(at);
+        // An answer to a write that a later one has overtaken says nothing of that one.
+        let newest = at == self.open.len();
         let resolved = match answer.written {
             Written::Done => answer.answered_at,
             Written::Refused(_) => {
                 let cost = |limiter| class.ladder.cost(limiter);
                 if self.told.zip(self.seen).is_some_and(|(to, from)| cost(to) < cost(from)) {
-                    self.stubborn = true;
-                } else {
+                    self.stubborn |= newest;
+                } else if newest {
                     // It stays where it is; whoever plans next may find the watts a better use.
                     self.target = None;
                     self.no_raise_before = answer.answered_at.after(policy.retry_after);
                 }
-                self.told = None;
                 answer.answered_at
             }
             Written::Lost => {
-                self.told = None;
-                self.retry_at = answer.answered_at.after(class.facts.write_lives);
-                self.retry_at
+                let landed = answer.answered_at.after(class.facts.write_lives);
+                self.retry_at = if newest { landed } else { self.retry_at };
+                landed
             }
         };
+        if newest && answer.written != Written::Done {
+            self.told = None;
+        }
         self.quiet_from = self.quiet_from.max(resolved);
         true
     }
@@ -239,6 +243,19 @@ impl Device {
         self.told = None;
         self.counter = None;
         self.retry_at = self.last_asked;
+    }
+
+    /// Somebody else may have told it anything up to now: nothing that was read counts, and where it stands is not known.
+    pub(super) fn afresh(&mut self, now: Time) {
+        self.void(now);
+        self.read = None;
+        self.seen = None;
+        self.told = None;
+        self.target = None;
+        self.unproved_since = now;
+        self.quiet_from = self.quiet_from.max(now);
+        self.last_asked = self.last_asked.max(now);
+        self.next_read = now;
     }
 
     fn read_back(&mut self, limiter: Limiter, asked_at: Time, class: &Class, meter: Option<Time>) {

@@ -64,6 +64,8 @@ impl Inventory {
     pub fn due(&mut self, now: Time) -> Vec<DeviceCommand> {
         self.expire(now);
         self.pace.advance(self.devices.len(), now);
+        let raise = self.raise_until.is_some_and(|until| now < until);
+        self.plan_stale |= std::mem::replace(&mut self.raise, raise) != raise;
         let lost = self.lost_count(now);
         if self.pace.lost_changed(lost) || self.plan_stale {
             self.plan(now);

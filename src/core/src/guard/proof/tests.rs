@@ -177,7 +177,8 @@ impl Rig {
     }
 
     pub(super) fn command(&mut self, limit: i64, raise: bool) {
-        let asked = self.inventory.command(Watts::new(limit), raise, self.now);
+        let until = raise.then_some(at(1_000_000));
+        let asked = self.inventory.command(Watts::new(limit), until, false, self.now);
         self.take(asked);
     }
 

@@ -46,6 +46,19 @@ fn a_small_cut_moves_one_device_and_no_further_than_it_must() {
 }
 
 #[test]
+fn a_step_that_is_not_worth_running_at_is_still_better_than_sleep_for_a_small_cut() {
+    // Between sleep and 1500 W the step at 1000 W lies under the hull.
+    let mut rig = Rig::new(load(vec![miner()], &[0; 2]), &[cap(1500); 2]);
+    rig.run(10);
+    rig.command(2 * 1575 + 500 - 100, false);
+    rig.run(20);
+    assert_eq!(rig.told, [(1, cap(1000))]);
+    rig.command(1575 + 21 + 500, false);
+    rig.run(20);
+    assert_eq!(limiters(&rig), [cap(1500), Asleep]);
+}
+
+#[test]
 fn gpus_of_a_node_share_alike() {
     let mut rig = Rig::new(load(vec![gpu()], &[0; 4]), &[cap(700); 4]);
     rig.run(10);
@@ -116,6 +129,15 @@ fn without_leave_nothing_is_raised_and_an_unread_device_is_told_nothing() {
     rig.units[0].silent = false;
     rig.run(60);
     assert_eq!((rig.told.clone(), rig.ceiling()), (vec![], 21 + 1050 + 500));
+}
+
+#[test]
+fn a_leave_to_raise_ends_by_itself() {
+    let mut rig = Rig::new(load(vec![miner()], &[0; 2]), &[cap(2500), Asleep]);
+    rig.run(10);
+    rig.inventory.command(Watts::new(2 * 2625 + 500), Some(rig.now), false, rig.now);
+    rig.run(10);
+    assert_eq!((rig.told.len(), rig.inventory.proof(rig.now).settled), (0, true));
 }
 
 #[test]

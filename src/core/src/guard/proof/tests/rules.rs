@@ -49,7 +49,9 @@ fn what_is_not_known_counts_its_nameplate() {
     let mut rig = Rig::new(load(vec![miner(), gpu()], &[0, 0, 1]), &[Asleep, Asleep, cap(200)]);
     rig.units.iter_mut().for_each(|unit| unit.silent = true);
     rig.run(3600);
-    assert_eq!(rig.ceiling(), 3000 + 3000 + 700 + 500);
+    let capped = rig.now.after(Span::minutes(10));
+    let nameplate = Proof { ceiling: Watts::new(3000 + 3000 + 700 + 500), expires: capped, settled: true };
+    assert_eq!(rig.inventory.proof(rig.now), nameplate);
     assert_eq!(rig.inventory.count(Standing::Silent, rig.now), 3);
 }
 
@@ -104,7 +106,7 @@ fn another_device_in_its_place_proves_nothing_and_voids_what_was_proved() {
 #[test]
 fn a_yes_is_no_proof_and_neither_is_what_was_asked_before_it() {
     let mut inventory = proved_at_1000();
-    let told = inventory.command(Watts::new(600), false, at(8));
+    let told = inventory.command(Watts::new(600), None, false, at(8));
     let set = DeviceCommand { device: 0, ask: Ask::Set { number: 1, limiter: Asleep } };
     assert_eq!(told.first(), Some(&set));
     let early = [9, 14, 15, 16].map(|second| reading(second, Asleep, 10));
@@ -119,7 +121,7 @@ fn a_yes_is_no_proof_and_neither_is_what_was_asked_before_it() {
 fn a_lost_write_may_still_land_and_is_waited_out() {
     let mut inventory = proved_at_1000();
     let rise = DeviceCommand { device: 0, ask: Ask::Set { number: 1, limiter: cap(2800) } };
-    assert_eq!(inventory.command(Watts::new(3500), true, at(8)).first(), Some(&rise));
+    assert_eq!(inventory.command(Watts::new(3500), Some(at(9)), false, at(8)).first(), Some(&rise));
     let lost = WriteAnswer { device: 0, number: 1, written: Written::Lost, answered_at: at(10) };
     inventory.observe(&DeviceAnswer::Write(lost), at(10));
     // It may yet land until second 16: what is read before says nothing of what it can rise to.
@@ -130,7 +132,7 @@ fn a_lost_write_may_still_land_and_is_waited_out() {
 #[test]
 fn a_rise_on_its_way_counts_before_it_is_answered() {
     let mut inventory = proved_at_1000();
-    inventory.command(Watts::new(2600), true, at(8));
+    inventory.command(Watts::new(2600), Some(at(9)), false, at(8));
     assert_eq!(inventory.proof(at(8)).ceiling, Watts::new(2100 + 500));
 }
 
@@ -140,6 +142,14 @@ fn watts_above_the_limiter_refute_it() {
     assert_eq!(counts(&mut inventory, &[reading(8, cap(1000), 1051)]), 3000);
     assert_eq!(inventory.standing(0, at(8)), Some(Standing::Contradicting));
     assert_eq!(counts(&mut inventory, &[9, 10].map(|second| reading(second, cap(1000), 900))), 1050, "proved anew");
+}
+
+#[test]
+fn watts_above_all_that_it_may_be_on_its_way_to_refute_it_too() {
+    let mut inventory = proved_at_1000();
+    inventory.command(Watts::new(2600), Some(at(9)), false, at(8));
+    assert_eq!(counts(&mut inventory, &[reading(9, cap(1000), 2101)]), 3000);
+    assert_eq!(inventory.standing(0, at(9)), Some(Standing::Contradicting));
 }
 
 #[test]
@@ -192,6 +202,16 @@ fn frozen_answers_do_not_renew_a_proof() {
     let frozen = |second| DeviceReading { counter: Some(1_007), ..reading(second, cap(1000), 990) };
     assert_eq!(counts(&mut inventory, &[100, 300, 500].map(frozen)), 1050);
     assert_eq!(inventory.proof(at(7).after(Span::minutes(10))).ceiling, Watts::new(3500));
+}
+
+#[test]
+fn afresh_nothing_read_so_far_counts() {
+    let mut inventory = proved_at_1000();
+    let asked = inventory.command(Watts::new(600), None, true, at(8));
+    assert_eq!(asked, [DeviceCommand { device: 0, ask: Ask::Read }], "told nothing before it is read again");
+    let before = DeviceReading { answered_at: at(9), ..reading(7, cap(1000), 990) };
+    assert_eq!(counts(&mut inventory, &[before, reading(9, cap(1000), 990), reading(12, cap(1000), 990)]), 3000);
+    assert_eq!(counts(&mut inventory, &[13, 14].map(|second| reading(second, cap(1000), 990))), 1050);
 }
 
 fn stock(verified_by: SleepProof) -> DeviceClass {
