@@ -28,7 +28,7 @@ struct Columns {
 impl Columns {
     fn of(width: usize) -> Columns {
         let roomy = width >= 60;
-        let (terms, curtailed) = if roomy { (5, 17) } else { (0, 12) };
+        let (terms, curtailed) = if roomy { (5, 17) } else { (0, 11) };
         Columns { roomy, terms, curtailed, name: width.saturating_sub(STATE + GRANT + curtailed + terms) }
     }
 }
