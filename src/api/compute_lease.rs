@@ -254,33 +254,37 @@ pub struct Account {
     /// Energy withheld since the term began, Wh.
     #[schemars(range(min = 0))]
     pub curtailed_watt_hours: i64,
-    /// Curtailments since the term began.
+    /// Energy granted since the term began, Wh.
+    #[serde(default)]
     #[schemars(range(min = 0))]
-    pub events: i64,
+    pub granted_watt_hours: i64,
     /// Credited since the term began, USD.
     #[serde(default)]
     pub credit_usd: SignedMoney,
-    /// First moment of the calendar month (UTC) that the allowance runs in.
+    /// Charged since the term began, USD.
+    #[serde(default)]
+    pub charged_usd: SignedMoney,
+    /// First moment of the 30 days, counted from the term's start, that the allowance runs in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub month: Option<Time>,
-    /// Seconds curtailed in that month for economics: what counts against curtailable.hoursPerMonth.
+    pub window_start: Option<Time>,
+    /// Seconds curtailed in them outside emergencies: what counts against curtailable.hoursPerMonth.
     #[serde(default)]
     #[schemars(range(min = 0))]
-    pub month_seconds: i64,
-    /// First moment of the day (UTC) that events are counted in.
+    pub window_seconds: i64,
+    /// First moment of the 24 hours, counted from the term's start, that events are counted in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub day: Option<Time>,
-    /// Curtailments that started in that day.
+    /// Curtailments that started in them outside emergencies.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub day_events: i64,
     /// When the curtailment under way began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_start: Option<Time>,
-    /// When the lease last got its grant back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_run_start: Option<Time>,
-    /// Seconds that emergencies withheld beyond the terms.
+    /// An emergency holds it down: it counts against no allowance.
+    #[serde(default)]
+    pub event_emergency: bool,
+    /// Of the seconds curtailed, those in emergencies.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub emergency_seconds: i64,

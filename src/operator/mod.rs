@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod cache;
 pub mod leader;
+pub mod leases;
 pub mod observe;
 pub mod own;
 pub mod problem;

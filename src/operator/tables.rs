@@ -10,11 +10,12 @@ mod pools;
 
 use super::cache::Cache;
 use super::problem::Problem;
-use crate::api::PowerBudget;
 use crate::api::controllable_load::LoadOwner;
+use crate::api::{Money, PowerBudget};
+use ampacity_core::lease::Delivery;
 use ampacity_core::snapshot::{Fleet, Lockout, Member, Pool, TimedLimit};
 use ampacity_core::tree::{NodeId, Tree};
-use ampacity_core::units::{Span, Time, Watts};
+use ampacity_core::units::{Span, Time, UsdPerMwh, Watts};
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -89,6 +90,16 @@ impl Tables {
         let lockouts = events::lockouts(cache, &tree, &mut problems);
         let tables = Self { budget: budget.clone(), tree, halls, fleets, pools, classes, limits, lockouts };
         (Some(tables), problems)
+    }
+
+    /// The site's name.
+    pub fn site(&self) -> String {
+        self.budget.name_any()
+    }
+
+    /// Both credits of a class as one per MWh withheld.
+    pub fn credit(&self, per_mwh: Money, per_gpu_hour: Money, delivery: Delivery) -> UsdPerMwh {
+        classes::credit(per_mwh, per_gpu_hour, delivery, &self.pools)
     }
 
     /// The fleets as decisions know them.

@@ -53,7 +53,7 @@ pub struct Terms {
     pub allowance: Allowance,
     /// Credited to the tenant for energy withheld, per MWh of what was granted.
     pub credit: UsdPerMwh,
-    /// What one stop costs: work lost since the checkpoint, restart.
+    /// What one stop costs, for each GPU (`Jobs`) or kW (`Power`): work lost since the checkpoint, restart.
     pub stop_cost: Usd,
     /// The least share of full throughput to which GPUs may be capped instead of stopped; a million: no caps.
     pub least_throughput: Ppm,

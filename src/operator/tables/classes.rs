@@ -2,8 +2,9 @@
 
 use super::{PoolRow, feeder, names};
 use crate::api::lease_class::{Approval, Delivery as ApiDelivery, Service};
-use crate::api::{LeaseClass, LeaseClassSpec, PowerBudget};
+use crate::api::{LeaseClass, LeaseClassSpec, Money, PowerBudget};
 use crate::operator::cache::Cache;
+use crate::operator::leases::WINDOW;
 use crate::operator::problem::{Cause, Problem};
 use crate::store::{Key, Kind};
 use ampacity_core::lease::{Allowance, Class, Delivery, Terms};
@@ -104,9 +105,6 @@ fn core(class: &LeaseClass, delivery: Delivery, pools: &[PoolRow]) -> Class {
     Class { name: class.name_any(), delivery, terms: terms(spec, delivery, pools), per_namespace }
 }
 
-/// The window that the hours of a month are counted in: 30 days.
-const MONTH: Span = Span::seconds(30 * 86_400);
-
 fn terms(spec: &LeaseClassSpec, delivery: Delivery, pools: &[PoolRow]) -> Terms {
     let price = match delivery {
         Delivery::Jobs { .. } => spec.price_per_gpu_hour,
@@ -115,14 +113,14 @@ fn terms(spec: &LeaseClassSpec, delivery: Delivery, pools: &[PoolRow]) -> Terms 
     let allowance = match &spec.curtailable {
         None => Allowance {
             curtailed: Span::ZERO,
-            per: MONTH,
+            per: WINDOW,
             events_per_day: 0,
             longest: Span::ZERO,
             minimum_run: Span::ZERO,
         },
         Some(allowed) => Allowance {
             curtailed: Span::minutes(60 * i64::from(allowed.hours_per_month)),
-            per: MONTH,
+            per: WINDOW,
             events_per_day: u32::try_from(allowed.events_per_day).unwrap_or(0),
             longest: Span::seconds(allowed.max_event_seconds),
             minimum_run: Span::seconds(allowed.minimum_run_seconds),
@@ -133,7 +131,7 @@ fn terms(spec: &LeaseClassSpec, delivery: Delivery, pools: &[PoolRow]) -> Terms 
         price: price.map_or(Usd::ZERO, |p| p.usd()),
         notice: Span::seconds(spec.notice_seconds),
         allowance,
-        credit: credit(spec, delivery, pools),
+        credit: credit(spec.credit_per_mwh, spec.credit_per_gpu_hour, delivery, pools),
         stop_cost: spec.stop_cost_usd.usd(),
         least_throughput: spec.caps.as_ref().map_or(Ppm::percent(100), |caps| caps.min_throughput_percent.ppm()),
         accepts_itself: spec.approval == Approval::Automatic,
@@ -142,11 +140,11 @@ fn terms(spec: &LeaseClassSpec, delivery: Delivery, pools: &[PoolRow]) -> Terms 
 }
 
 /// Both credits as one per MWh withheld: a GPU-hour withheld is (highest − lowest cap) for an hour.
-fn credit(spec: &LeaseClassSpec, delivery: Delivery, pools: &[PoolRow]) -> UsdPerMwh {
-    let per_mwh = spec.credit_per_mwh.usd_per_mwh();
+pub(super) fn credit(per_mwh: Money, per_gpu_hour: Money, delivery: Delivery, pools: &[PoolRow]) -> UsdPerMwh {
+    let per_mwh = per_mwh.usd_per_mwh();
     let Delivery::Jobs { pool, .. } = delivery else { return per_mwh };
     let above = pools.get(pool as usize).map_or(Watts::ZERO, |row| row.core.max_cap - row.core.min_cap);
-    per_mwh + spec.credit_per_gpu_hour.usd().per(above.max(Watts::new(1)).over(Span::minutes(60)))
+    per_mwh + per_gpu_hour.usd().per(above.max(Watts::new(1)).over(Span::minutes(60)))
 }
 
 /// The firm classes of one pool or feeder must not promise more than there is together.

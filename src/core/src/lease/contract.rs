@@ -3,8 +3,8 @@
 //! One call makes at most one change, and changes nothing where nothing changed: a contract is written only when its
 //! grant, its notice or the mark of its curtailment is another. Late calls do what is overdue at once.
 
-use super::{Account, Barred, Contract, Curtailment, Grant, Level, Notice, NoticeReason, Offer};
-use crate::units::{Ppm, Span, Time, Watts};
+use super::{Account, Barred, Contract, Curtailment, Delivery, Grant, Level, Notice, NoticeReason, Offer};
+use crate::units::{Ppm, Span, Time, Usd, Watts};
 
 /// What clearing wants a lease to run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,15 @@ impl Wanted {
 }
 
 impl Contract {
+    /// What stopping all of it costs.
+    pub fn stop_cost(&self) -> Usd {
+        let units = match self.offer.delivery {
+            Delivery::Jobs { gpus, .. } => i64::from(gpus),
+            Delivery::Power { watts, .. } => watts.get() / 1_000,
+        };
+        Usd::new(self.offer.terms.stop_cost.get().saturating_mul(units))
+    }
+
     /// A contract on `offer`, accepted `now`. Nothing is granted yet.
     pub fn new(offer: Offer, full: Level, now: Time) -> Self {
         let account = Account::opened(&offer.terms.allowance, offer.start, now);

@@ -94,5 +94,5 @@ fn runs_at(claim: &Claim<'_>) -> Watts {
 
 fn holds(snapshot: &Snapshot, contract: &Contract, first: Watts) -> Hysteresis {
     let policy = &snapshot.policy;
-    Hysteresis::new(policy.dead_band, Usd::ZERO, contract.offer.terms.stop_cost, first, policy.expected_excursion)
+    Hysteresis::new(policy.dead_band, Usd::ZERO, contract.stop_cost(), first, policy.expected_excursion)
 }

@@ -47,7 +47,7 @@ struct Cut {
 fn order(claims: &[Claim<'_>]) -> Vec<usize> {
     let key = |claim: &Claim<'_>| {
         let terms = &claim.contract.offer.terms;
-        let stop = terms.stop_cost.per(claim.contract.full.watts.over(HOUR));
+        let stop = claim.contract.stop_cost().per(claim.contract.full.watts.over(HOUR));
         let working = claim.runs() && !matches!(claim.stance, Stance::OnNotice(_));
         (terms.firm, working, terms.credit + stop)
     };

@@ -43,11 +43,16 @@ fn search(scene: Scene, without: Without, most: usize) -> Found {
         }
         at += 1;
         if all.len() > most {
-            if std::env::var("DEEP").is_ok() { let n = all.len() - 1; return Found { states: all.len(), over: Some(trace(&mut model, &all, n)), exhausted: false }; }
+            if std::env::var("DEEP").is_ok() {
+                let n = all.len() - 1;
+                return Found { states: all.len(), over: Some(trace(&mut model, &all, n)), exhausted: false };
+            }
             return Found { states: all.len(), over: None, exhausted: false };
         }
     }
-    if std::env::var("MET").is_ok() { println!("met {:?}", model.machines.met()); }
+    if std::env::var("MET").is_ok() {
+        println!("met {:?}", model.machines.met());
+    }
     Found { states: all.len(), over: None, exhausted: true }
 }
 
@@ -66,12 +71,33 @@ fn trace(model: &mut Model, all: &[(World, u32)], mut at: usize) -> Vec<String> 
 }
 
 const NONE: Budget = Budget {
-    sends: 2, leads: 0, spares: 0, kills: 0, deletes: 0, remakes: 0, restores: 0, demands: 0, jumps: 0, late: 0,
-    late_proofs: 0, late_raises: 0, stale: 0, shouts: 0,
+    sends: 2,
+    leads: 0,
+    spares: 0,
+    kills: 0,
+    deletes: 0,
+    remakes: 0,
+    restores: 0,
+    demands: 0,
+    jumps: 0,
+    late: 0,
+    late_proofs: 0,
+    late_raises: 0,
+    stale: 0,
+    shouts: 0,
 };
 
 fn scene(budget: Budget) -> Scene {
-    Scene { budget, now: [1, 1], backup: [1, 1], fallback: 1, jump_seconds: 11, hold_seconds: 0, life_seconds: 0, known_limit: None }
+    Scene {
+        budget,
+        now: [1, 1],
+        backup: [1, 1],
+        fallback: 1,
+        jump_seconds: 11,
+        hold_seconds: 0,
+        life_seconds: 0,
+        known_limit: None,
+    }
 }
 
 fn scenes() -> Vec<(&'static str, Scene)> {
@@ -93,16 +119,23 @@ fn scenes() -> Vec<(&'static str, Scene)> {
         ("stale", scene(Budget { stale: 1, late: 1, ..NONE })),
         ("shout", scene(Budget { shouts: 1, late: 1, ..NONE })),
         ("fall", Scene { now: [0, 2], hold_seconds: 5, jump_seconds: 21, ..scene(Budget { jumps: 1, ..NONE }) }),
-        ("life", Scene { now: [0, 0], life_seconds: 15, jump_seconds: 16, ..scene(Budget { jumps: 1, kills: 1, ..NONE }) }),
+        (
+            "life",
+            Scene { now: [0, 0], life_seconds: 15, jump_seconds: 16, ..scene(Budget { jumps: 1, kills: 1, ..NONE }) },
+        ),
         ("known", Scene { known_limit: Some((0, 5)), jump_seconds: 6, ..scene(Budget { jumps: 1, late: 1, ..NONE }) }),
         ("restore", back),
         ("restorekill", Scene { budget: Budget { kills: 1, ..back.budget }, ..back }),
     ]
 }
 
-fn limit() -> usize { std::env::var("CAP").ok().and_then(|c| c.parse().ok()).unwrap_or(1_000_000) }
+fn limit() -> usize {
+    std::env::var("CAP").ok().and_then(|c| c.parse().ok()).unwrap_or(1_000_000)
+}
 fn sends(mut scene: Scene) -> Scene {
-    if let Some(n) = std::env::var("SENDS").ok().and_then(|c| c.parse().ok()) { scene.budget.sends = n; }
+    if let Some(n) = std::env::var("SENDS").ok().and_then(|c| c.parse().ok()) {
+        scene.budget.sends = n;
+    }
     scene
 }
 
@@ -110,11 +143,21 @@ fn sends(mut scene: Scene) -> Scene {
 fn explore() {
     let only = std::env::var("ONLY").unwrap_or_default();
     for (name, scene) in scenes() {
-        if !only.split(',').any(|o| name.contains(o)) { continue }
+        if !only.split(',').any(|o| name.contains(o)) {
+            continue;
+        }
         let t = std::time::Instant::now();
         let found = search(sends(scene), Without::default(), limit());
-        println!("{name}: {} states, exhausted {}, over {:?} {:?}", found.states, found.exhausted, found.over.as_ref().map(Vec::len), t.elapsed());
-        for step in found.over.unwrap_or_default() { println!("    {step}"); }
+        println!(
+            "{name}: {} states, exhausted {}, over {:?} {:?}",
+            found.states,
+            found.exhausted,
+            found.over.as_ref().map(Vec::len),
+            t.elapsed()
+        );
+        for step in found.over.unwrap_or_default() {
+            println!("    {step}");
+        }
     }
 }
 
@@ -122,18 +165,43 @@ fn explore() {
 fn mutants() {
     let only = std::env::var("ONLY").unwrap_or_default();
     use Rule::*;
-    let rules = [CeilingFirst, NotBelowSetpoint, ProofAfterRaise, ClaimRaisesNothing, LeaseSeen, OneHolder, SuccessorWaits, PermitEnds, FallLowers, Memory, ClaimFirst, UnansweredCounts, OwnEpoch, AbsentCounts, ProofLife];
+    let rules = [
+        CeilingFirst,
+        NotBelowSetpoint,
+        ProofAfterRaise,
+        ClaimRaisesNothing,
+        LeaseSeen,
+        OneHolder,
+        SuccessorWaits,
+        PermitEnds,
+        FallLowers,
+        Memory,
+        ClaimFirst,
+        UnansweredCounts,
+        OwnEpoch,
+        AbsentCounts,
+        ProofLife,
+    ];
     use Outside::*;
     let outs = [Fence, ClaimKeeps, StatusOrder, StatusHolder, StatusRevision, ProofByLimiter, NewHolder, ClockEpoch];
-    let all = rules.map(|r| Without { rule: Some(r), outside: None }).into_iter().chain(outs.map(|o| Without { rule: None, outside: Some(o) }));
+    let all = rules
+        .map(|r| Without { rule: Some(r), outside: None })
+        .into_iter()
+        .chain(outs.map(|o| Without { rule: None, outside: Some(o) }));
     for w in all {
         let mut line = format!("{:?}{:?}:", w.rule, w.outside);
-        if !only.is_empty() && !line.contains(&only) { continue }
+        if !only.is_empty() && !line.contains(&only) {
+            continue;
+        }
         for (name, scene) in scenes() {
             let found = search(sends(scene), w, limit());
             if let Some(over) = &found.over {
                 line += &format!(" {name}={}({})", over.len(), found.states);
-                if std::env::var("DEEP").is_ok() { for step in over { println!("    {step}"); } }
+                if std::env::var("DEEP").is_ok() {
+                    for step in over {
+                        println!("    {step}");
+                    }
+                }
                 break;
             }
         }

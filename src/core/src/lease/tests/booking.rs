@@ -1,7 +1,7 @@
 //! The book against a plain one that looks at every hour.
 
 use super::*;
-use crate::curve::CapCurve;
+use crate::curve::{CapCurve, CapPoint};
 use crate::snapshot::Pool;
 use crate::tree::{Node, NodeId, Tree};
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn pool(name: &str, node: u32) -> Pool {
         min_cap: Watts::new(200),
         max_cap: Watts::new(700),
         overhead: Watts::new(1_000),
-        curve: CapCurve {},
+        curve: CapCurve::new(&[CapPoint { cap: Watts::new(700), throughput: Ppm::percent(100) }]).unwrap(),
     }
 }
 
