@@ -95,6 +95,18 @@ pub fn span(seconds: i64) -> String {
     }
 }
 
+/// A length of time in its largest unit, rounded down: `42s`, `9m`, `3h`, `12d`.
+pub fn short_span(seconds: i64) -> String {
+    let sign = if seconds < 0 { "-" } else { "" };
+    let s = seconds.unsigned_abs();
+    match s {
+        0..60 => format!("{sign}{s}s"),
+        60..3_600 => format!("{sign}{}m", s / 60),
+        3_600..86_400 => format!("{sign}{}h", s / 3_600),
+        _ => format!("{sign}{}d", s / 86_400),
+    }
+}
+
 /// Seconds since 1970 of an RFC 3339 time; none where it is not one.
 pub fn seconds(rfc3339: &str) -> Option<i64> {
     rfc3339.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
@@ -164,6 +176,8 @@ mod tests {
     #[test]
     fn spans_show_their_two_largest_units() {
         assert_eq!([0, 42, 545, 12_000, 1_051_200, -75].map(span), ["0s", "42s", "9m05s", "3h20m", "12d04h", "-1m15s"]);
+        let short = ["0s", "42s", "9m", "3h", "12d", "-1m"];
+        assert_eq!([0, 42, 545, 12_000, 1_051_200, -75].map(short_span), short);
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn sides(text: &mut String, account: &Account) {
     };
     single("credits owed to tenants, USD", -account.credits_usd);
     single("margin less credits, USD", sum(&margin) - account.credits_usd);
-    single("of it by not using power that could be sold, USD", account.against_always_on_usd);
+    single("against running everything flat out, USD", account.against_always_on_usd);
 }
 
 fn leases(text: &mut String, account: &Account) {
@@ -242,7 +242,7 @@ By side                       mining           GPU         power         total
   margin, USD                 58,765        41,678        -3,000        97,443
   credits owed to tenants, USD                                             -55
   margin less credits, USD                                              97,388
-  of it by not using power that could be sold, USD                       4,321
+  against running everything flat out, USD                               4,321
 
 Leases                      curtailed / may  emergency notices     MWh     rent  credit     lost
   tenant-a/llm-pretrain      42m00s / 4h00m         0s       1    27.2    3,120      55    0.2 h

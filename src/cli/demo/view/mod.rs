@@ -178,6 +178,6 @@ fn draw_account(screen: &Screen<'_>, clean: bool, text: &str, area: Rect, buf: &
         text.lines().map(|line| Line::styled(line, screen.theme.style(role(line)))).collect();
     lines.push(Line::default());
     lines.push(Line::styled("any key leaves", screen.theme.style(Role::Dim)));
-    let title = if clean { "Account" } else { "Account: failed" };
+    let title = if clean { "The run is over" } else { "The run is over, and failed" };
     screen::overlay(screen, title, &lines, area, buf);
 }

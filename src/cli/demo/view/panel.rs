@@ -78,7 +78,7 @@ pub(super) fn bar(theme: Theme, width: usize, stretches: &[Stretch]) -> Vec<Span
         let full = if in_halves { halves / 2 } else { halves.div_ceil(2) };
         let mut text = stretch.line.to_string().repeat(full.saturating_sub(at));
         at = at.max(full);
-        if in_halves && halves % 2 == 1 && at == full {
+        if in_halves && halves % 2 == 1 && at == full && at < width {
             text.push('╸');
             at += 1;
         }

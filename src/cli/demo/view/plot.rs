@@ -58,18 +58,28 @@ impl Axes {
     }
 }
 
+/// What becomes of a cell that two lines share: it has one colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shared {
+    /// The later line's dots alone: each dot has its own line's colour.
+    Later,
+    /// The dots of both, in the later line's colour: no line hides another that runs close to it.
+    Both,
+}
+
 /// A grid of braille dots over `area`; what is drawn later lies on top.
 pub(super) struct Braille {
     area: Rect,
     axes: Axes,
+    shared: Shared,
     cells: Vec<(u8, Role)>,
 }
 
 impl Braille {
     /// An empty one.
-    pub(super) fn new(area: Rect, axes: Axes) -> Braille {
+    pub(super) fn new(area: Rect, axes: Axes, shared: Shared) -> Braille {
         let cells = vec![(0, Role::Text); usize::from(area.width) * usize::from(area.height)];
-        Braille { area, axes, cells }
+        Braille { area, axes, shared, cells }
     }
 
     /// Draws samples in order of time as one line, broken where nothing is known.
@@ -110,7 +120,27 @@ impl Braille {
         let bit = DOTS.get(y % 4).and_then(|row| row.get(x % 2)).copied().unwrap_or(0);
         let place = (y / 4) * usize::from(self.area.width) + x / 2;
         if let Some(cell) = self.cells.get_mut(place) {
-            *cell = (cell.0 | bit, role);
+            let kept = if cell.1 == role || self.shared == Shared::Both { cell.0 } else { 0 };
+            *cell = (kept | bit, role);
+        }
+    }
+
+    /// Writes `name` behind the last sample: what tells lines apart without colour.
+    pub(super) fn name(
+        &self,
+        name: char,
+        role: Role,
+        last: Option<(i64, Option<f64>)>,
+        theme: Theme,
+        buf: &mut Buffer,
+    ) {
+        let Some((second, Some(value))) = last else { return };
+        let column = (self.axes.across(second) * f64::from(self.area.width)) as u16 + 1;
+        if column < self.area.width
+            && let Some(cell) =
+                buf.cell_mut((self.area.x + column, self.area.y + self.axes.row(value, self.area.height)))
+        {
+            cell.set_char(name).set_style(theme.style(role));
         }
     }
 
@@ -178,7 +208,7 @@ mod tests {
     fn drawn(samples: &[(i64, Option<f64>)]) -> Vec<String> {
         let area = Rect::new(0, 0, 4, 2);
         let axes = Axes { time: (0, 80), value: (0.0, 8.0), scale: Scale::Even };
-        let mut plot = Braille::new(area, axes);
+        let mut plot = Braille::new(area, axes, Shared::Later);
         plot.line(Role::Text, samples.iter().copied());
         let mut buf = Buffer::empty(area);
         plot.render(Theme::Plain, &mut buf);
@@ -190,6 +220,21 @@ mod tests {
     fn a_line_is_drawn_in_steps_and_broken_where_nothing_is_known() {
         assert_eq!(drawn(&[(0, Some(7.9)), (2, Some(7.9)), (12, None), (70, Some(0.0))]), ["⠁   ", "   ⢀"]);
         assert_eq!(drawn(&[(38, Some(0.0)), (40, Some(8.0))]), ["  ⡇ ", " ⢀⡇ "]);
+    }
+
+    #[test]
+    fn a_cell_that_two_lines_share_keeps_both_only_if_told() {
+        let seen = [Shared::Later, Shared::Both].map(|shared| {
+            let area = Rect::new(0, 0, 1, 1);
+            let axes = Axes { time: (0, 10), value: (0.0, 4.0), scale: Scale::Even };
+            let mut plot = Braille::new(area, axes, shared);
+            plot.line(Role::Text, [(0, Some(4.0))].into_iter());
+            plot.line(Role::Gpu, [(0, Some(0.0))].into_iter());
+            let mut buf = Buffer::empty(area);
+            plot.render(Theme::Plain, &mut buf);
+            buf[(0, 0)].symbol().to_owned()
+        });
+        assert_eq!(seen, ["⡀", "⡁"]);
     }
 
     #[test]

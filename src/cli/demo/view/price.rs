@@ -2,9 +2,9 @@
 
 use super::history::Bin;
 use super::panel;
-use super::plot::{Axes, Braille, Scale, hours, levels, round_up};
+use super::plot::{Axes, Braille, Scale, Shared, hours, levels, round_up};
 use super::screen::Screen;
-use super::theme::Role;
+use super::theme::{Role, Theme};
 use crate::cli::demo::format;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -18,6 +18,17 @@ const EVEN_TO_USD_PER_MWH: f64 = 20.0;
 const MARKS: [f64; 17] = [
     0.0, 100.0, 1_000.0, -100.0, 30.0, 300.0, 3_000.0, 10_000.0, -30.0, -1_000.0, 50.0, 500.0, 5_000.0, 10.0, 200.0,
     2_000.0, -10.0,
+];
+
+/// A line of the plot: its initial, its look, its samples.
+type Series = (char, Role, fn(&Bin) -> Option<f64>);
+
+/// The lines, the price on top.
+const LINES: [Series; 4] = [
+    ('w', Role::Power, |bin| bin.value_usd_per_mwh.power),
+    ('g', Role::Gpu, |bin| bin.value_usd_per_mwh.gpu),
+    ('m', Role::Mining, |bin| bin.value_usd_per_mwh.mining),
+    ('p', Role::Strong, |bin| bin.price_usd_per_mwh),
 ];
 
 /// Draws the panel.
@@ -34,13 +45,15 @@ pub(super) fn draw(screen: &Screen<'_>, area: Rect, buf: &mut Buffer) {
     levels(screen.theme, &axes, &MARKS, 0, Rect { x: inner.x, width: LABELS, ..plot }, buf);
     hours(screen.theme, axes.time, Rect { y: plot.y + plot.height, height: 1, ..plot }, buf);
     zero(screen, &axes, plot, buf);
-    let mut lines = Braille::new(plot, axes);
+    let mut braille = Braille::new(plot, axes, Shared::Later);
     let samples = |of: fn(&Bin) -> Option<f64>| screen.history.bins().map(move |bin| (bin.from, of(bin)));
-    lines.line(Role::Power, samples(|bin| bin.value_usd_per_mwh.power));
-    lines.line(Role::Gpu, samples(|bin| bin.value_usd_per_mwh.gpu));
-    lines.line(Role::Mining, samples(|bin| bin.value_usd_per_mwh.mining));
-    lines.line(Role::Strong, samples(|bin| bin.price_usd_per_mwh));
-    lines.render(screen.theme, buf);
+    for (_, role, of) in LINES {
+        braille.line(role, samples(of));
+    }
+    braille.render(screen.theme, buf);
+    for (name, role, of) in LINES.into_iter().filter(|_| screen.theme == Theme::Plain) {
+        braille.name(name, role, samples(of).next_back(), screen.theme, buf);
+    }
 }
 
 /// From the least to the greatest that was seen, zero and 50 USD/MWh included.
@@ -76,12 +89,16 @@ fn legend(screen: &Screen<'_>, width: u16) -> Line<'static> {
         ("gpu", value.gpu, Role::Gpu),
         ("power", value.power, Role::Power),
     ];
-    let gap = if width < 50 { " " } else { "  " };
+    // Without room for marks the names themselves carry the colours.
+    let marked = width >= 54;
     let mut spans = Vec::new();
     for (name, usd_per_mwh, role) in parts {
-        spans.push(Span::styled("━", screen.theme.style(role)));
-        spans.push(Span::styled(format!(" {name} "), screen.theme.style(Role::Dim)));
+        if marked {
+            spans.push(Span::styled("━ ", screen.theme.style(role)));
+        }
+        spans.push(Span::styled(format!("{name} "), screen.theme.style(if marked { Role::Dim } else { role })));
         let look = if role == Role::Strong { Role::Strong } else { Role::Text };
+        let gap = if marked { "  " } else { " " };
         spans.push(Span::styled(format!("{}{gap}", format::price(usd_per_mwh)), screen.theme.style(look)));
     }
     Line::from(spans)

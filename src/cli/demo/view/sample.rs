@@ -1,7 +1,7 @@
 //! A synthetic day for tests of the view: plausible shapes, nothing decided.
 
 use super::{History, Pace, Setup, Theme};
-use crate::sim::frame::{Frame, Leader, LeaseFrame, LoadFrame, NodeFrame, Sides};
+use crate::sim::frame::{Account, FaultAccount, Frame, Leader, LeaseAccount, LeaseFrame, LoadFrame, NodeFrame, Sides};
 
 pub(super) const PACE: Pace = Pace { times: Some(60), paused: false };
 const START: i64 = 1_719_792_000;
@@ -64,7 +64,7 @@ fn frame(minute: i64) -> Frame {
 /// Containers, and nodes of one pool; returns by how many steps the miners are down.
 fn loads(frame: &mut Frame, minute: i64, price: f64, value: f64, limit: i64) -> usize {
     let tight = if limit < 100_000_000 { 4 } else { 0 };
-    let steps = (0..6).filter(|step| value - 8.0 * f64::from(*step) < price && (minute < 560 || minute > 565)).count();
+    let steps = (0..6).filter(|step| value - 8.0 * f64::from(*step) < price && !(560..=565).contains(&minute)).count();
     let steps = steps.max(tight);
     for (hall, count) in [("hall-a", 12), ("hall-b", 6)] {
         for number in 0..count {
@@ -223,4 +223,40 @@ fn events(minute: i64, price: f64) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![event.to_owned()]
+}
+
+pub(super) fn account() -> Account {
+    let lease = LeaseAccount {
+        curtailed_seconds: 2_520,
+        allowance_seconds: Some(14_400),
+        energy_mwh: 27.2,
+        rent_usd: 3_120.0,
+        credit_usd: 55.0,
+        notices: 1,
+        ..LeaseAccount::default()
+    };
+    let fault = |time: &str, fault: &str, safe_after_seconds| FaultAccount {
+        time: format!("2024-07-01T{time}Z"),
+        fault: fault.to_owned(),
+        safe_after_seconds,
+    };
+    Account {
+        from: "2024-07-01T00:00:00Z".to_owned(),
+        to: "2024-07-02T00:00:00Z".to_owned(),
+        seed: 42,
+        energy_mwh: Sides { mining: 1_180.4, gpu: 88.1, power: 412.0 },
+        revenue_usd: Sides { mining: 84_200.0, gpu: 41_900.0, power: 12_050.0 },
+        energy_cost_usd: Sides { mining: 33_050.0, gpu: 3_010.0, power: 0.0 },
+        credits_usd: 55.0,
+        against_always_on_usd: 6_480.0,
+        leases: [("tenant-a/llm-pretrain".to_owned(), lease)].into(),
+        faults: vec![
+            fault("14:30:05", "hall-a-3 said ok and kept drawing", Some(4.0)),
+            fault("15:05:00", "op-0 killed in the middle of a shed", Some(0.0)),
+            fault("16:00:05", "hall-b-4's agent died", Some(75.0)),
+        ],
+        orders: 4_312,
+        ticks: 86_400,
+        ..Account::default()
+    }
 }

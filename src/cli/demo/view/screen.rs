@@ -62,7 +62,7 @@ impl Screen<'_> {
     }
 
     fn wide(&self, body: Rect, buf: &mut Buffer) {
-        let top_rows = (body.height * 3 / 10).clamp(12, 20);
+        let top_rows = (body.height * 7 / 20).clamp(12, 22);
         let [top, bottom] = Layout::vertical([Constraint::Length(top_rows), Constraint::Min(0)]).areas(body);
         let thirds = [Constraint::Fill(1), Constraint::Fill(1), Constraint::Fill(1)];
         let [limits, split_area, price_area] = Layout::horizontal(thirds).areas(top);
@@ -87,7 +87,7 @@ impl Screen<'_> {
     fn lower(&self, area: Rect, buf: &mut Buffer) {
         let [left, right] = Layout::horizontal([Constraint::Percentage(54), Constraint::Fill(1)]).areas(area);
         let most = if right.height > 24 { right.height / 2 } else { right.height * 9 / 20 };
-        let wanted = leases::wanted_rows(self).clamp(4, most.max(4));
+        let wanted = leases::rows(self, most.max(4));
         let [top, bottom] = Layout::vertical([Constraint::Length(wanted), Constraint::Min(0)]).areas(right);
         loads::draw(self, left, buf);
         leases::draw(self, top, buf);
@@ -182,6 +182,7 @@ impl Screen<'_> {
         let lines = [
             sample(panel::FLOWS, Role::Mining, "drawn by miners, as telemetry says"),
             sample(panel::FLOWS, Role::Gpu, "drawn by GPU nodes"),
+            sample(panel::FLOWS, Role::Warn, "drawn beyond what it was told"),
             sample(panel::MAY, Role::Gpu, "told, and not drawn now"),
             sample(panel::DOUBT, Role::Warn, "counted against the limits beyond that: not proved yet"),
             sample('·', Role::Faint, "up to the nameplate; in the split: free under the limit"),

@@ -2,7 +2,7 @@
 
 use super::history::Bin;
 use super::panel::{self, Stretch};
-use super::plot::{Axes, Braille, Scale, hours, levels, round_up};
+use super::plot::{Axes, Braille, Scale, Shared, hours, levels};
 use super::screen::Screen;
 use super::theme::Role;
 use crate::cli::demo::format;
@@ -14,7 +14,9 @@ use ratatui::text::{Line, Span};
 /// Room for the labels of the y axis.
 const LABELS: u16 = 6;
 /// Width of the three figures.
-const FIGURES: usize = 24;
+const FIGURES: usize = 21;
+/// How far the plot goes beyond the highest limit, so that the limit stands apart from what nears it.
+const ROOM_ABOVE: f64 = 1.12;
 /// The least rows that a plot is worth.
 const LEAST_PLOT: u16 = 5;
 
@@ -72,9 +74,15 @@ fn measured(screen: &Screen<'_>, node: &NodeFrame) -> String {
     node.measured_watts.map_or("stale".to_owned(), |watts| screen.unit().text(watts))
 }
 
+/// Names the figures, in the colours of the lines below.
 fn head(screen: &Screen<'_>, width: usize) -> Line<'static> {
-    let figures = format!("{:>8}{:>8}{:>8}", "measured", "bound", "limit");
-    Line::styled(format!("{figures:>width$}"), screen.theme.style(Role::Dim))
+    let theme = screen.theme;
+    Line::from(vec![
+        Span::raw(" ".repeat(width.saturating_sub(FIGURES))),
+        Span::styled(format!("{:>7}", "meter"), theme.style(Role::Flow)),
+        Span::styled(format!("{:>7}", "bound"), theme.style(Role::Dim)),
+        Span::styled(format!("{:>7}", "limit"), theme.style(Role::Strong)),
+    ])
 }
 
 fn row(screen: &Screen<'_>, name: &str, node: &NodeFrame, name_width: usize, width: usize) -> Line<'static> {
@@ -90,9 +98,9 @@ fn row(screen: &Screen<'_>, name: &str, node: &NodeFrame, name_width: usize, wid
     let bound = if node.bound_watts > node.limit_watts { Role::Warn } else { look };
     let mut spans = vec![Span::styled(format::fit(&label(name), name_width), theme.style(look)), Span::raw(" ")];
     spans.extend(gauge(screen, node, width.saturating_sub(name_width + 1 + FIGURES)));
-    spans.push(Span::styled(format!("{:>8}", measured(screen, node)), theme.style(drawn)));
-    spans.push(Span::styled(format!("{:>8}", unit.text(node.bound_watts)), theme.style(bound)));
-    spans.push(Span::styled(format!("{:>8}", unit.text(node.limit_watts)), theme.style(look)));
+    spans.push(Span::styled(format!("{:>7}", measured(screen, node)), theme.style(drawn)));
+    spans.push(Span::styled(format!("{:>7}", unit.text(node.bound_watts)), theme.style(bound)));
+    spans.push(Span::styled(format!("{:>7}", unit.text(node.limit_watts)), theme.style(look)));
     Line::from(spans)
 }
 
@@ -119,12 +127,12 @@ fn plot(screen: &Screen<'_>, area: Rect, buf: &mut Buffer) {
         Rect { x: area.x + LABELS + 1, width: area.width.saturating_sub(LABELS + 1), height: area.height - 1, ..area };
     let unit = screen.unit();
     let highest = screen.history.bins().map(|bin| bin.limit_watts.max(bin.bound_watts)).max().unwrap_or(0);
-    let top = round_up(unit.value(highest) * 1.02);
-    let axes = Axes { time: screen.history.window(), value: (0.0, top), scale: Scale::Even };
+    let highest = unit.value(highest);
+    let axes = Axes { time: screen.history.window(), value: (0.0, highest * ROOM_ABOVE), scale: Scale::Even };
     let labels = Rect { x: area.x, width: LABELS, ..plot };
-    levels(screen.theme, &axes, &[top, 0.0, top / 2.0], usize::from(top < 4.0), labels, buf);
+    levels(screen.theme, &axes, &[highest, 0.0, highest / 2.0], usize::from(highest < 4.0), labels, buf);
     hours(screen.theme, axes.time, Rect { y: plot.y + plot.height, height: 1, ..plot }, buf);
-    let mut lines = Braille::new(plot, axes);
+    let mut lines = Braille::new(plot, axes, Shared::Both);
     let samples = |of: fn(&Bin) -> Option<i64>| {
         screen.history.bins().map(move |bin| (bin.from, of(bin).map(|watts| unit.value(watts))))
     };

@@ -32,7 +32,7 @@ pub(super) fn draw(screen: &Screen<'_>, area: Rect, buf: &mut Buffer) {
     let unit = screen.unit();
     let title = [("Split".to_owned(), Role::Strong), (unit.symbol().to_owned(), Role::Dim)];
     let inner = panel::frame(screen, &title, false, area, buf);
-    panel::lines(&[legend(screen)], inner, buf);
+    panel::lines(&[legend(screen, inner.width)], inner, buf);
     if inner.height < 4 || inner.width < 20 {
         return;
     }
@@ -53,8 +53,10 @@ pub(super) fn draw(screen: &Screen<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-fn legend(screen: &Screen<'_>) -> Line<'static> {
+fn legend(screen: &Screen<'_>, width: u16) -> Line<'static> {
     let unit = screen.unit();
+    let decimals = usize::from(width >= 50);
+    let figure = |watts: i64| format!("{:.decimals$}", unit.value(watts));
     let told = screen.frame.allocation_watts;
     let limit = screen.frame.site().map_or(0, |(_, node)| node.limit_watts);
     let free = (limit - stack(&told)[2]).max(0);
@@ -64,10 +66,10 @@ fn legend(screen: &Screen<'_>) -> Line<'static> {
     for (name, watts, role) in sides {
         spans.push(Span::styled(format!("{} ", screen.theme.fill(role)), screen.theme.style(role)));
         spans.push(Span::styled(format!("{name} "), screen.theme.style(Role::Dim)));
-        spans.push(Span::raw(format!("{}  ", unit.text(watts))));
+        spans.push(Span::raw(format!("{}  ", figure(watts))));
     }
     spans.push(Span::styled("free ", screen.theme.style(Role::Dim)));
-    spans.push(Span::raw(unit.text(free)));
+    spans.push(Span::raw(figure(free)));
     Line::from(spans)
 }
 
