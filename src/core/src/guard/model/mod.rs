@@ -8,7 +8,7 @@ mod world;
 use self::world::{Budget, Model, Outside, Scene, Without, World};
 use super::rules::Rule;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 /// How a search ended.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ const NONE: Budget = Budget {
 };
 
 fn scene(budget: Budget) -> Scene {
-    Scene { budget, now: [1, 1], backup: [1, 1], fallback: 1, jump_seconds: 11, hold_seconds: 0, life_seconds: 0, known_limit: None }
+    Scene { budget, now: [1, 1], backup: [1, 1], fallback: 1, jump_seconds: 11, hold_seconds: 0, life_seconds: 0, start_seconds: 0, known_limit: None }
 }
 
 fn scenes() -> Vec<(&'static str, Scene)> {
@@ -93,7 +93,7 @@ fn scenes() -> Vec<(&'static str, Scene)> {
         ("stale", scene(Budget { stale: 1, late: 1, ..NONE })),
         ("shout", scene(Budget { shouts: 1, late: 1, ..NONE })),
         ("fall", Scene { now: [0, 2], hold_seconds: 5, jump_seconds: 21, ..scene(Budget { jumps: 1, ..NONE }) }),
-        ("life", Scene { now: [0, 0], life_seconds: 15, jump_seconds: 16, ..scene(Budget { jumps: 1, kills: 1, ..NONE }) }),
+        ("life", Scene { now: [0, 0], life_seconds: 15, start_seconds: 16, ..scene(NONE) }),
         ("known", Scene { known_limit: Some((0, 5)), jump_seconds: 6, ..scene(Budget { jumps: 1, late: 1, ..NONE }) }),
         ("restore", back),
         ("restorekill", Scene { budget: Budget { kills: 1, ..back.budget }, ..back }),
@@ -122,17 +122,23 @@ fn explore() {
 fn mutants() {
     let only = std::env::var("ONLY").unwrap_or_default();
     use Rule::*;
-    let rules = [CeilingFirst, NotBelowSetpoint, ProofAfterRaise, ClaimRaisesNothing, LeaseSeen, OneHolder, SuccessorWaits, PermitEnds, FallLowers, Memory, ClaimFirst, UnansweredCounts, OwnEpoch, AbsentCounts, ProofLife];
     use Outside::*;
-    let outs = [Fence, ClaimKeeps, StatusOrder, StatusHolder, StatusRevision, ProofByLimiter, NewHolder, ClockEpoch];
-    let all = rules.map(|r| Without { rule: Some(r), outside: None }).into_iter().chain(outs.map(|o| Without { rule: None, outside: Some(o) }));
-    for w in all {
+    let r = |rule, names: &'static str| (Without { rule: Some(rule), outside: None }, names);
+    let o = |rule, names: &'static str| (Without { rule: None, outside: Some(rule) }, names);
+    let all = [r(CeilingFirst, "plain"), r(NotBelowSetpoint, "known shout"), r(ProofAfterRaise, "devices"), r(ClaimRaisesNothing, "lead restore"),
+        r(LeaseSeen, "restorekill"), r(OneHolder, "spare11 spare"), r(SuccessorWaits, "kill spare"), r(PermitEnds, "spare11 spare"), r(FallLowers, "fall"), r(Memory, "restore restorekill stale"),
+        r(ClaimFirst, "lead"), r(UnansweredCounts, "late"), r(OwnEpoch, "restore"), r(AbsentCounts, "delete"), r(ProofLife, "life"),
+        o(Fence, "late lead"), o(ClaimKeeps, "restore lead"), o(StatusOrder, "plain late"), o(StatusHolder, "spare11 spare"), o(StatusRevision, "late late2 known"),
+        o(ProofByLimiter, "idle"), o(NewHolder, "kill"), o(ClockEpoch, "restore restorekill")];
+    for (w, names) in all {
         let mut line = format!("{:?}{:?}:", w.rule, w.outside);
         if !only.is_empty() && !line.contains(&only) { continue }
         for (name, scene) in scenes() {
+            if !names.split(' ').any(|n| n == name) { continue }
+            let t = std::time::Instant::now();
             let found = search(sends(scene), w, limit());
+            line += &format!(" {name}={:?}({}, {}, {:?})", found.over.as_ref().map(Vec::len), found.states, found.exhausted, t.elapsed());
             if let Some(over) = &found.over {
-                line += &format!(" {name}={}({})", over.len(), found.states);
                 if std::env::var("DEEP").is_ok() { for step in over { println!("    {step}"); } }
                 break;
             }
