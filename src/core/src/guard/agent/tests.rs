@@ -80,10 +80,18 @@ fn an_agent_in_the_dark_takes_over_by_revision_waits_and_only_then_proves() {
     assert_eq!(taking, [Act::State { write: 1, statement: void, only_if: Precondition::Revision(1) }]);
     let taken = agent.step(accepted(1, view(40, order(7, 1), 2, Some(void))), at(1));
     assert_eq!(taken, [Act::Device { command: 1, limit: w(40), raise_until: None, afresh: true }]);
-    assert_eq!(agent.step(Input::Devices { command: 1, proof: proof(40) }, at(15)), [], "a permit and a command may live");
+    assert_eq!(
+        agent.step(Input::Devices { command: 1, proof: proof(40) }, at(15)),
+        [],
+        "a permit and a command may live"
+    );
     let waited = agent.step(Input::Tick, at(16));
     assert_eq!(waited, [Act::Device { command: 2, limit: w(40), raise_until: None, afresh: true }]);
-    assert_eq!(agent.step(Input::Devices { command: 1, proof: proof(40) }, at(17)), [], "read back before the wait was over");
+    assert_eq!(
+        agent.step(Input::Devices { command: 1, proof: proof(40) }, at(17)),
+        [],
+        "read back before the wait was over"
+    );
     let proved = agent.step(Input::Devices { command: 2, proof: proof(40) }, at(18));
     assert_eq!(proved, [state(2, 40, order(7, 1), Precondition::Revision(2))]);
 }
@@ -105,10 +113,10 @@ fn a_raise_that_takes_longer_repeats_the_statement_and_ends_with_the_proof() {
     let up = order(7, 2);
     let _ = agent.step(read(view(70, up, 4, stated(40, order(7, 1), 1))), at(21));
     let _ = agent.step(accepted(3, view(70, up, 5, stated(70, up, 1))), at(21));
-    assert_eq!(agent.step(leader(7, at(26)), at(26)), [
-        state(4, 70, up, Precondition::Revision(5)),
-        device(4, 70, Some(at(31))),
-    ]);
+    assert_eq!(
+        agent.step(leader(7, at(26)), at(26)),
+        [state(4, 70, up, Precondition::Revision(5)), device(4, 70, Some(at(31))),]
+    );
     let renewed = agent.step(accepted(4, view(70, up, 6, stated(70, up, 1))), at(27));
     assert_eq!(renewed, [device(4, 70, Some(at(36)))], "the same command, for longer");
     assert_eq!(agent.step(Input::Devices { command: 4, proof: proof(68) }, at(28)), []);
@@ -210,7 +218,8 @@ fn without_a_leader_it_holds_then_falls_by_steps_to_the_fallback_and_never_rises
 
 #[test]
 fn agents_of_one_site_do_not_fall_all_at_once() {
-    let starts: std::collections::BTreeSet<i64> = (0..100).map(|holder| agent(holder).patience().get() / 10_000).collect();
+    let starts: std::collections::BTreeSet<i64> =
+        (0..100).map(|holder| agent(holder).patience().get() / 10_000).collect();
     assert!(starts.len() >= 14, "{starts:?}");
 }
 

@@ -148,7 +148,12 @@ fn a_lower_write_counts_too_since_a_yet_lower_one_before_it_may_have_landed() {
 fn what_is_freed_is_given_away_only_when_it_is_proved() {
     let mut ledger = proved(100, [60, 40]);
     assert_eq!(ledger.steps(&[want(1, 80), want(0, 20)], T), [lower(0, 1, 20)]);
-    see(&mut ledger, 0, LoadView { stated: view(60, 60, order(EPOCH, 0), 1).stated, ..view(20, 0, order(EPOCH, 1), 2) }, at(1));
+    see(
+        &mut ledger,
+        0,
+        LoadView { stated: view(60, 60, order(EPOCH, 0), 1).stated, ..view(20, 0, order(EPOCH, 1), 2) },
+        at(1),
+    );
     assert_eq!(counts(&ledger, 0, at(1)), (60, Basis::Proving));
     assert_eq!(ledger.steps(&[want(1, 80), want(0, 20)], at(1)), []);
     see(&mut ledger, 0, view(20, 30, order(EPOCH, 1), 3), at(2));
@@ -168,7 +173,12 @@ fn raises_go_to_the_most_valuable_first_in_whole_steps_and_under_every_ancestor(
 #[test]
 fn nothing_is_raised_under_a_node_that_is_over_not_even_within_what_a_load_counts_for() {
     let mut ledger = proved(100, [60, 40]);
-    see(&mut ledger, 0, LoadView { stated: view(80, 80, order(EPOCH, 0), 1).stated, ..view(20, 0, order(EPOCH, 0), 2) }, T);
+    see(
+        &mut ledger,
+        0,
+        LoadView { stated: view(80, 80, order(EPOCH, 0), 1).stated, ..view(20, 0, order(EPOCH, 0), 2) },
+        T,
+    );
     assert_eq!(ledger.headroom(T)[0], w(-20));
     assert_eq!(ledger.steps(&[want(0, 30)], T), []);
 }
@@ -204,10 +214,7 @@ fn an_expired_proof_counts_at_nameplate_from_its_end_and_a_heartbeat_renews_it()
     assert_eq!(counts(&ledger, 0, at(29)), (40, Basis::Known));
     assert_eq!(ledger.bound(LoadId(0), at(31)), Bound { watts: w(100), basis: Basis::Expired, since: at(30) });
     let beat = Heartbeat { order: order(EPOCH, 0), holder: HolderId(1), ceiling: w(40), proof_expires: at(60) };
-    for other in [
-        Heartbeat { order: order(EPOCH, 1), ..beat },
-        Heartbeat { holder: HolderId(2), ..beat },
-    ] {
+    for other in [Heartbeat { order: order(EPOCH, 1), ..beat }, Heartbeat { holder: HolderId(2), ..beat }] {
         ledger.learn(Seen::Heartbeat(LoadId(0), other), at(31)).unwrap();
         assert_eq!(counts(&ledger, 0, at(31)), (100, Basis::Expired), "{other:?} speaks of another statement");
     }

@@ -2,7 +2,8 @@
 //! is computed once by driving it.
 
 use crate::guard::{
-    Act, Agent, Heartbeat, Input, Ledger, LoadId, LoadView, Order, Outcome, Precondition, Proof, Seen, Statement, Want, Write,
+    Act, Agent, Heartbeat, Input, Ledger, LoadId, LoadView, Order, Outcome, Precondition, Proof, Seen, Statement, Want,
+    Write,
 };
 use crate::units::{Time, Watts};
 use std::collections::HashMap;
@@ -193,10 +194,5 @@ impl Machines {
         let result = (self.ledgers.number(machine), Rc::from(writes));
         self.ledger_steps.insert((ledger, want, now.get()), result.clone());
         result
-    }
-
-    /// How many states of an agent and of a ledger were met.
-    pub(super) fn met(&self) -> (usize, usize) {
-        (self.agents.values.len(), self.ledgers.values.len())
     }
 }

@@ -5,7 +5,8 @@ use crate::guard::agent::{Agent, Config};
 use crate::guard::ledger::Ledger;
 use crate::guard::rules::{Broken, Rule};
 use crate::guard::{
-    Act, HolderId, Input, LoadFacts, LoadId, LoadView, Order, Outcome, Precondition, Proof, Seen, Statement, Want, Write,
+    Act, HolderId, Input, LoadFacts, LoadId, LoadView, Order, Outcome, Precondition, Proof, Seen, Statement, Want,
+    Write,
 };
 use crate::tree::{Node, NodeId, Tree};
 use crate::units::{Ppm, Span, Time, Watts};
@@ -38,10 +39,10 @@ pub(super) enum Outside {
     ClockEpoch,
 }
 
-/// What is taken away in a run: nothing, or one rule.
+/// What is taken away in a run: nothing, or a rule, or rules of which each makes up for the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Without {
-    pub(super) rule: Option<Rule>,
+    pub(super) rules: [Option<Rule>; 2],
     pub(super) outside: Option<Outside>,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct Budget {
     pub(super) leads: u8,
     /// Agents of load 0 that start while the one before runs on.
     pub(super) spares: u8,
-    /// Agents that die; each starts again without memory.
+    /// Agents of load 0 that die; each starts again without memory.
     pub(super) kills: u8,
     /// Objects deleted.
     pub(super) deletes: u8,
@@ -190,7 +191,11 @@ impl Model {
     fn view(&self, load: usize, setpoint: i64, order: Order, revision: u64) -> LoadView {
         let at = |s: i64| START.after(Span::seconds(s));
         let known = self.scene.known_limit.filter(|_| load == 0);
-        let schedule = known.map(|(from, until)| crate::guard::KnownLimit { from: at(from), until: at(until), limit: Watts::ZERO });
+        let schedule = known.map(|(from, until)| crate::guard::KnownLimit {
+            from: at(from),
+            until: at(until),
+            limit: Watts::ZERO,
+        });
         LoadView {
             setpoint: Watts::new(setpoint),
             order,
@@ -203,10 +208,12 @@ impl Model {
     }
 
     fn agent(&self, holder: u64, now: Time) -> Agent {
-        let hold = if self.scene.hold_seconds == 0 { FAR.since(Time::new(0)) } else { Span::seconds(self.scene.hold_seconds) };
-        let config = Config { holder: HolderId(holder), settle: Span::seconds(5), hold, down_per_minute: Watts::new(600) };
+        let hold =
+            if self.scene.hold_seconds == 0 { FAR.since(Time::new(0)) } else { Span::seconds(self.scene.hold_seconds) };
+        let config =
+            Config { holder: HolderId(holder), settle: Span::seconds(5), hold, down_per_minute: Watts::new(600) };
         let mut agent = Agent::new(config, now);
-        agent.broken = Broken(self.without.rule);
+        agent.broken = Broken(self.without.rules);
         agent
     }
 
@@ -245,11 +252,8 @@ impl Model {
             world.driver[load][0] = driver;
             world.holds[load] = i16::try_from(self.scene.life_seconds).unwrap();
             let old = Order { epoch: 1, sequence: 1 };
-            let statement = Statement {
-                ceiling: Some(Watts::new(self.scene.backup[load])),
-                order: old,
-                ..view.stated.unwrap()
-            };
+            let statement =
+                Statement { ceiling: Some(Watts::new(self.scene.backup[load])), order: old, ..view.stated.unwrap() };
             let backup = LoadView { stated: Some(statement), ..self.view(load, self.scene.backup[load], old, 1) };
             world.backup[load] = self.machines.views.number(backup);
             world.api[load] = self.machines.views.number(view);
@@ -302,7 +306,7 @@ impl Model {
         };
         let facts = LoadFacts { node: NodeId::SITE, nameplate: watts(LIMIT), proof_within: Span::seconds(30) };
         let mut ledger = Ledger::new(epoch, Tree::new(vec![site]).unwrap(), [facts.clone(), facts], world.now());
-        ledger.broken = Broken(self.without.rule);
+        ledger.broken = Broken(self.without.rules);
         for load in 0..2 {
             let view = self.present(world, load).cloned();
             ledger.learn(Seen::Load(LoadId(load as u32), view), world.now()).ok()?;
@@ -352,9 +356,17 @@ impl Model {
     /// Forgets writes that were given up and can land no more, and keeps the others in one order.
     fn tidy(&self, world: &mut World) {
         for flight in &mut world.orders {
-            let dead = |f: Flight| f.given_up && !f.lowers_shouted(world.left.shouts) && match world.api[usize::from(f.load)] {
-                0 => world.left.remakes == 0,
-                api => !self.fits(self.machines.views.get(api), f) && world.left.restores == 0 && world.left.remakes == 0,
+            let dead = |f: Flight| {
+                f.given_up
+                    && !f.lowers_shouted(world.left.shouts)
+                    && match world.api[usize::from(f.load)] {
+                        0 => world.left.remakes == 0,
+                        api => {
+                            !self.fits(self.machines.views.get(api), f)
+                                && world.left.restores == 0
+                                && world.left.remakes == 0
+                        }
+                    }
             };
             *flight = flight.filter(|f| !dead(*f));
         }
@@ -471,7 +483,11 @@ impl Model {
             let sequence = u64::from(flight.sequence);
             let accepted = Key::Accepted(sequence, next.api[load]);
             self.answer(&mut next, op, flight, if landed.is_some() { accepted } else { Key::Refused(sequence) });
-            self.push(out, |_| format!("{flight:?} is answered ({})", if landed.is_some() { "lands" } else { "refused" }), next);
+            self.push(
+                out,
+                |_| format!("{flight:?} is answered ({})", if landed.is_some() { "lands" } else { "refused" }),
+                next,
+            );
             if world.left.late > 0 {
                 let mut late = *world;
                 late.left.late -= 1;
@@ -561,7 +577,11 @@ impl Model {
                     let number = self.machines.statuses.number(status);
                     let ways = &mut world.status[load][slot];
                     // A second write given up: the first is then taken never to land.
-                    let free = if ways[0] == 0 { 0 } else { usize::from(self.machines.statuses.get(ways[1].max(1)).given_up || ways[1] == 0) };
+                    let free = if ways[0] == 0 {
+                        0
+                    } else {
+                        usize::from(self.machines.statuses.get(ways[1].max(1)).given_up || ways[1] == 0)
+                    };
                     ways[free] = number;
                 }
                 Act::Device { command, limit, raise_until, .. } => {
@@ -647,7 +667,11 @@ impl Model {
             let mut next = *world;
             next.left.late_proofs -= 1;
             next.driver[load][slot].proof = Some(proof);
-            self.push(out, |_| format!("devices of load {load} prove {proof:?} to agent {slot}, who reads it later"), next);
+            self.push(
+                out,
+                |_| format!("devices of load {load} prove {proof:?} to agent {slot}, who reads it later"),
+                next,
+            );
         }
         if let Some(proof) = driver.proof {
             let mut next = *world;
@@ -657,7 +681,13 @@ impl Model {
         }
     }
 
-    fn proves(&mut self, world: &mut World, load: usize, slot: usize, (command, ceiling, settled): (u16, u8, bool)) -> bool {
+    fn proves(
+        &mut self,
+        world: &mut World,
+        load: usize,
+        slot: usize,
+        (command, ceiling, settled): (u16, u8, bool),
+    ) -> bool {
         let proof = Proof { ceiling: watts(ceiling), expires: self.expires(world.seconds), settled };
         self.tell_agent(world, load, slot, Key::Devices(u64::from(command), proof))
     }
@@ -687,14 +717,17 @@ impl Model {
             w.limiter[load] = w.limiter[load].max(w.rising[load].0);
             w.rising[load] = (0, 0);
         });
-        let lapsed = load == 0 && self.scene.life_seconds > 0 && world.seconds >= world.holds[load] && world.limiter[load] < LIMIT;
+        let lapsed = load == 0
+            && self.scene.life_seconds > 0
+            && world.seconds >= world.holds[load]
+            && world.limiter[load] < LIMIT;
         case(lapsed, "its devices drop their limiters", &mut |w| w.limiter[load] = LIMIT);
         case(left.deletes > 0 && world.api[load] > 0, "deleted", &mut |w| {
             w.left.deletes -= 1;
             w.old[load] = w.api[load];
             w.api[load] = 0;
         });
-        case(left.kills > 0 && world.agent[load][0] > 0, "its agent dies", &mut |w| {
+        case(left.kills > 0 && load == 0 && world.agent[0][0] > 0, "its agent dies", &mut |w| {
             w.left.kills -= 1;
             w.agent[load][0] = 0;
             w.driver[load][0] = Driver::default();
@@ -774,8 +807,7 @@ impl Flight {
 }
 
 fn told(command: u64, limit: Watts, raise_until: Option<Time>) -> Driver {
-    let raise_until = raise_until.map_or(NEVER, |until| {
-        i16::try_from(until.since(START).whole_seconds()).unwrap_or(ALWAYS)
-    });
+    let raise_until =
+        raise_until.map_or(NEVER, |until| i16::try_from(until.since(START).whole_seconds()).unwrap_or(ALWAYS));
     Driver { command: command as u16, limit: small(limit), raise_until, told: true, proof: None }
 }
