@@ -107,7 +107,7 @@ pub struct Agent {
     /// The most the devices can draw by proof and by what they were told since, W.
     reach: Option<Watts>,
     proof: Option<Proof>,
-    pub(super) writes: u64,
+    writes: u64,
     flight: Option<Flight>,
     /// Under which order, and when sent, the last accepted statement of a ceiling.
     permit: Option<(Order, Time)>,
@@ -185,15 +185,28 @@ impl Agent {
         self.gone
     }
 
-    /// Whether a status write is without an answer.
+    /// For the model check: makes alike what will never act differently. Write numbers only pair answers with writes,
+    /// command numbers proofs with commands, and what has run out has run out, however long ago.
     #[cfg(test)]
-    pub(super) const fn is_writing(&self) -> bool {
-        self.flight.is_some()
-    }
-
-    /// Numbers the last command 1, for the model check: where proofs are never late the number tells nothing.
-    #[cfg(test)]
-    pub(super) fn forget_numbers(&mut self, acts: &mut [Act]) {
+    pub(super) fn reduce(&mut self, acts: &mut [Act], number_commands: bool, now: Time) {
+        if self.role == Role::Overtaken {
+            *self = Self { role: Role::Overtaken, broken: self.broken, ..Self::new(self.config.clone(), self.started) };
+        }
+        if self.flight.is_none() {
+            self.writes = 0;
+        }
+        if self.broken.keeps(Rule::PermitEnds) {
+            self.permit = self.permit.filter(|(_, sent)| now < sent.after(PERMIT));
+        }
+        if let Some(proof) = &mut self.proof {
+            proof.ceiling = Watts::ZERO;
+        }
+        if self.stated_at.after(LOWERING_PACE) <= now {
+            self.stated_at = now.before(LOWERING_PACE);
+        }
+        if number_commands {
+            return;
+        }
         if let Some(device) = &mut self.device {
             (device.number, self.commands, self.barrier) = (1, 1, 1);
         }

@@ -37,21 +37,21 @@ pub(super) enum Rule {
     ProofLife,
 }
 
-/// Which rule a test took away: none, outside tests.
+/// Which rules a test took away: none, outside tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Broken(#[cfg(test)] pub(super) Option<Rule>);
+pub(super) struct Broken(#[cfg(test)] pub(super) [Option<Rule>; 2]);
 
 impl Broken {
     /// All rules hold.
     pub(super) const NONE: Self = Self(
         #[cfg(test)]
-        None,
+        [None; 2],
     );
 
     /// Whether this rule holds.
     pub(super) fn keeps(self, rule: Rule) -> bool {
         #[cfg(test)]
-        return self.0 != Some(rule);
+        return !self.0.contains(&Some(rule));
         #[cfg(not(test))]
         {
             let _ = rule;

@@ -48,7 +48,7 @@ impl Agent {
     }
 
     /// The hold time and up to half of it more, by the holder's number: a site's agents do not fall all at once.
-    fn patience(&self) -> Span {
+    pub(super) fn patience(&self) -> Span {
         let share = i64::try_from(self.config.holder.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54).unwrap_or_default();
         let hold = self.config.hold.get();
         Span::new(hold.saturating_add(crate::units::mul_div(hold, share, 2048)))

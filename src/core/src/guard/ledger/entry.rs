@@ -236,6 +236,12 @@ impl Entry {
         bound.basis.is_blind().then_some(if self.basis.is_blind() { self.blind_since } else { bound.since })
     }
 
+    /// See [`super::Ledger::reduce`].
+    #[cfg(test)]
+    pub(super) fn reduce(&mut self, since: Time) {
+        (self.basis, self.since, self.blind_since, self.last_ceiling) = (Basis::Absent, since, since, Watts::ZERO);
+    }
+
     /// Notes since when the basis is what it is.
     pub(super) fn note(&mut self, epoch: u64, broken: Broken, now: Time) {
         let Bound { basis, since: seen, .. } = self.bound(epoch, broken, now);

@@ -2,7 +2,8 @@
 //! is computed once by driving it.
 
 use crate::guard::{
-    Act, Agent, Input, Ledger, LoadId, LoadView, Order, Outcome, Precondition, Proof, Seen, Statement, Want, Write,
+    Act, Agent, Heartbeat, Input, Ledger, LoadId, LoadView, Order, Outcome, Precondition, Proof, Seen, Statement, Want,
+    Write,
 };
 use crate::units::{Time, Watts};
 use std::collections::HashMap;
@@ -116,6 +117,7 @@ pub(super) enum Key {
     Refused(u64),
     Unknown(u64),
     Devices(u64, Proof),
+    Heartbeat(Heartbeat),
 }
 
 impl Machines {
@@ -153,13 +155,7 @@ impl Machines {
         }
         let mut machine = self.agents.get(agent).clone();
         let mut acts = machine.step(self.input(key, now), now);
-        // Numbers only pair answers with writes, and proofs with commands: with none under way they may start over.
-        if !machine.is_writing() {
-            machine.writes = 0;
-        }
-        if !self.number_commands {
-            machine.forget_numbers(&mut acts);
-        }
+        machine.reduce(&mut acts, self.number_commands, now);
         let result = (self.agents.number(machine), Rc::from(acts));
         self.agent_steps.insert((agent, key, now.get()), result.clone());
         result
@@ -174,12 +170,14 @@ impl Machines {
         let id = LoadId(load);
         let seen = match key {
             Key::Load(view) => Seen::Load(id, self.view(view)),
+            Key::Heartbeat(beat) => Seen::Heartbeat(id, beat),
             answer => {
                 let (sequence, outcome) = self.outcome(answer).unwrap();
                 Seen::Answer { load: id, order: Order { epoch: machine.epoch(), sequence }, outcome }
             }
         };
         let alive = machine.learn(seen, now).is_ok();
+        machine.reduce();
         let result = alive.then(|| self.ledgers.number(machine));
         self.learned.insert((ledger, load, key, now.get()), result);
         result
@@ -192,13 +190,9 @@ impl Machines {
         }
         let mut machine = self.ledgers.get(ledger).clone();
         let writes = machine.steps(&[want], now);
+        machine.reduce();
         let result = (self.ledgers.number(machine), Rc::from(writes));
         self.ledger_steps.insert((ledger, want, now.get()), result.clone());
         result
-    }
-
-    /// How many states of an agent and of a ledger were met.
-    pub(super) fn met(&self) -> (usize, usize) {
-        (self.agents.values.len(), self.ledgers.values.len())
     }
 }

@@ -39,10 +39,10 @@ pub(super) enum Outside {
     ClockEpoch,
 }
 
-/// What is taken away in a run: nothing, or one rule.
+/// What is taken away in a run: nothing, or a rule, or rules of which each makes up for the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Without {
-    pub(super) rule: Option<Rule>,
+    pub(super) rules: [Option<Rule>; 2],
     pub(super) outside: Option<Outside>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Budget {
     pub(super) leads: u8,
     /// Agents of load 0 that start while the one before runs on.
     pub(super) spares: u8,
-    /// Agents that die; each starts again without memory.
+    /// Agents of load 0 that die; each starts again without memory.
     pub(super) kills: u8,
     /// Objects deleted.
     pub(super) deletes: u8,
@@ -94,6 +94,8 @@ pub(super) struct Scene {
     pub(super) hold_seconds: i64,
     /// A limiter holds so long after it was read back, s, then the device may drop it; 0: for ever.
     pub(super) life_seconds: i64,
+    /// How long ago all that was proved, s.
+    pub(super) start_seconds: i16,
     /// Load 0 is to stay under 0 W in this time (s after the start).
     pub(super) known_limit: Option<(i64, i64)>,
 }
@@ -211,7 +213,7 @@ impl Model {
         let config =
             Config { holder: HolderId(holder), settle: Span::seconds(5), hold, down_per_minute: Watts::new(600) };
         let mut agent = Agent::new(config, now);
-        agent.broken = Broken(self.without.rule);
+        agent.broken = Broken(self.without.rules);
         agent
     }
 
@@ -238,7 +240,7 @@ impl Model {
             rising: [(0, 0); 2],
             holds: [0; 2],
             holders: [1; 2],
-            seconds: 0,
+            seconds: self.scene.start_seconds,
             left: self.scene.budget,
         };
         for load in 0..2 {
@@ -288,8 +290,7 @@ impl Model {
             }
         }
         assert_eq!(view.stated.unwrap().ceiling, Some(view.setpoint), "the run starts proved");
-        agent.writes = 0;
-        agent.forget_numbers(&mut []);
+        agent.reduce(&mut [], false, START);
         (self.machines.agents.number(agent), view, Driver { command: 1, ..driver })
     }
 
@@ -305,11 +306,12 @@ impl Model {
         };
         let facts = LoadFacts { node: NodeId::SITE, nameplate: watts(LIMIT), proof_within: Span::seconds(30) };
         let mut ledger = Ledger::new(epoch, Tree::new(vec![site]).unwrap(), [facts.clone(), facts], world.now());
-        ledger.broken = Broken(self.without.rule);
+        ledger.broken = Broken(self.without.rules);
         for load in 0..2 {
             let view = self.present(world, load).cloned();
             ledger.learn(Seen::Load(LoadId(load as u32), view), world.now()).ok()?;
         }
+        ledger.reduce();
         Some(self.machines.ledgers.number(ledger))
     }
 
@@ -634,12 +636,28 @@ impl Model {
                 self.push(out, |_| format!("a raise of load {load} to {} is sent by agent {slot}", driver.limit), next);
             }
         }
+        if self.scene.life_seconds > 0
+            && let Some(beat) = self.machines.agents.get(world.agent[load][slot]).heartbeat(world.now())
+        {
+            for op in 0..2 {
+                let mut next = *world;
+                if next.ledger[op] > 0 {
+                    let told = self.machines.learn(next.ledger[op], load as u32, Key::Heartbeat(beat), world.now());
+                    next.ledger[op] = told.unwrap_or(0);
+                }
+                if next.ledger != world.ledger {
+                    self.push(out, |_| format!("operator {op} hears {beat:?} from load {load}"), next);
+                }
+            }
+        }
         let on_its_way = world.rising[load].0 > 0 && usize::from(world.rising[load].1) == slot;
         let read = if self.keeps(Outside::ProofByLimiter) { limiter } else { limiter.min(world.demand[load]) };
         let done = driver.raise_until == NEVER || limiter == driver.limit;
         let proof = (driver.command, read, done && read <= driver.limit && !on_its_way);
         let mut next = *world;
-        next.holds[load] = i16::try_from(i64::from(world.seconds) + self.scene.life_seconds).unwrap();
+        if self.scene.life_seconds > 0 {
+            next.holds[load] = i16::try_from(i64::from(world.seconds) + self.scene.life_seconds).unwrap();
+        }
         // What has not settled tells the agent nothing that it does not count already, but where limiters are lost.
         let tells = proof.2 || self.scene.life_seconds > 0;
         if tells && self.proves(&mut next, load, slot, proof) {
@@ -709,7 +727,7 @@ impl Model {
             w.old[load] = w.api[load];
             w.api[load] = 0;
         });
-        case(left.kills > 0 && world.agent[load][0] > 0, "its agent dies", &mut |w| {
+        case(left.kills > 0 && load == 0 && world.agent[0][0] > 0, "its agent dies", &mut |w| {
             w.left.kills -= 1;
             w.agent[load][0] = 0;
             w.driver[load][0] = Driver::default();
