@@ -2,4 +2,6 @@
 //! a simulated plant, and faults. The same seed prints the same trace.
 
 pub mod frame;
+pub mod happening;
 pub mod plant;
+pub mod spec;
