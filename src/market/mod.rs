@@ -4,8 +4,11 @@
 //! known. What happens when the newest one is too old is the `stale` policy's word ([`quote`]). A missing value is
 //! missing, never zero.
 
+pub mod feeds;
 pub mod file;
 pub mod series;
+
+pub use feeds::{Asked, Feeds, Market, Source};
 
 use ampacity_core::snapshot::Quote;
 use ampacity_core::units::{Span, Time};

@@ -27,8 +27,16 @@ pub struct Frame {
     pub loads: BTreeMap<String, LoadFrame>,
     /// By lease, `namespace/name`.
     pub leases: BTreeMap<String, LeaseFrame>,
-    /// What happened in this tick, in order: decisions with reasons, notices, faults, alarms.
+    /// What happened in this tick, in order. Each begins with its kind and a colon: `decision`, `price`, `lease`,
+    /// `notice`, `event` (a grid's), `lockout`, `leader`, `fault` or `alarm`.
     pub events: Vec<String>,
+}
+
+impl Frame {
+    /// The site: the node that is below no other.
+    pub fn site(&self) -> Option<(&str, &NodeFrame)> {
+        self.nodes.iter().find(|(name, _)| !name.contains('/')).map(|(name, node)| (name.as_str(), node))
+    }
 }
 
 /// A value for each side.

@@ -2,3 +2,4 @@
 //! a simulated plant, and faults. The same seed prints the same trace.
 
 pub mod frame;
+pub mod plant;

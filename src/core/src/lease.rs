@@ -1,8 +1,26 @@
 //! Leases: a tenant's contract for GPU power, from the request to the last minute of its account.
+//!
+//! Four steps, each pure: `offer` answers requests, `book` knows what is promised already, `contract` serves one
+//! accepted lease, `account` adds up what it got and did not get; `allowance` says what may still be withheld.
+
+mod account;
+mod allowance;
+mod book;
+mod contract;
+mod offer;
+mod profile;
+#[cfg(test)]
+mod tests;
+
+pub use account::Integral;
+pub use allowance::{Barred, Left, Stance, allowance_left, budget_price};
+pub use book::{Ground, Occupancy, Promise};
+pub use contract::{Happened, Served, Wanted, finish, serve};
+pub use offer::{Answer, Considered, Digest, OFFER_STANDS, consider, consider_all};
 
 use crate::guard::LoadId;
 use crate::tree::NodeId;
-use crate::units::{Ppm, Span, Time, Usd, UsdPerMwh, WattSeconds, Watts};
+use crate::units::{Ppm, Span, Time, Usd, UsdPerMwh, Watts};
 
 /// What a lease delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +54,7 @@ pub struct Terms {
     pub allowance: Allowance,
     /// Credited to the tenant for energy withheld, per MWh of what was granted.
     pub credit: UsdPerMwh,
-    /// What one stop costs: work lost since the checkpoint, restart.
+    /// What one stop costs, for each GPU (`Jobs`) or kW (`Power`): work lost since the checkpoint, restart.
     pub stop_cost: Usd,
     /// The least share of full throughput to which GPUs may be capped instead of stopped; a million: no caps.
     pub least_throughput: Ppm,
@@ -141,14 +159,14 @@ pub struct Offer {
     pub start: Time,
     /// Until when.
     pub end: Time,
-    /// A hash of all that, by which it is accepted.
+    /// The digest of [`Offer::canonical`], by which it is accepted.
     pub hash: String,
     /// Stands until then.
     pub expires: Time,
 }
 
 /// Why a request cannot be met, and what could.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refusal {
     /// The reason.
     pub reason: RefusalReason,
@@ -172,7 +190,10 @@ pub enum RefusalReason {
     /// The pool, feeder or class has not that much left in that term.
     Capacity,
     /// The tenant's price is below the class's.
-    Price,
+    Price {
+        /// The class's price: what would be accepted.
+        least: Usd,
+    },
 }
 
 /// An accepted lease.
@@ -182,12 +203,23 @@ pub struct Contract {
     pub offer: Offer,
     /// When.
     pub accepted: Time,
+    /// All of it: what it runs at when nothing is withheld. Pinned, for energy, credits and rent are counted by it.
+    pub full: Level,
     /// What it may use now.
     pub grant: Grant,
-    /// A notice that runs or was served.
+    /// A notice that runs (the grant is above what it falls to) or that was served.
     pub notice: Option<Notice>,
     /// What was withheld so far.
     pub account: Account,
+}
+
+/// How much a lease runs at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Level {
+    /// Watts above the must-run share (`Jobs`), or at the feeder (`Power`). 0: stopped.
+    pub watts: Watts,
+    /// The cap of each of its GPUs, W; 0 for `Power` and for none.
+    pub cap: Watts,
 }
 
 /// What an accepted lease may use now.
@@ -208,8 +240,8 @@ pub struct Notice {
     pub given: Time,
     /// When the grant falls, unless acknowledged earlier.
     pub deadline: Time,
-    /// To what the grant falls, W.
-    pub to: Watts,
+    /// To what the grant falls.
+    pub to: Level,
     /// Why.
     pub reason: NoticeReason,
 }
@@ -227,35 +259,45 @@ pub enum NoticeReason {
     TermEnds,
 }
 
-/// What was withheld: checkpointed on changes of grant, with elapsed time derived, so that no restart forgets a minute.
+/// What was given and withheld: checkpointed on changes of grant, with elapsed time derived, so that no restart
+/// forgets a minute. Money is derived from the two energies and the pinned terms, never added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Account {
+    /// Up to when all of this is added up: the last change of grant. Later moments: [`Contract::account_at`].
+    pub at: Time,
     /// Start of the allowance window that `curtailed` is for.
     pub window: Time,
-    /// Curtailed in this window, closed curtailments only, outside emergencies.
+    /// Curtailed in this window up to `at`, outside emergencies.
     pub curtailed: Span,
     /// Start of the day that `events` is for.
     pub day: Time,
-    /// Curtailments begun in this day.
+    /// Curtailments begun in this day, outside emergencies.
     pub events: u32,
-    /// Curtailed over the whole term, closed ones only, emergencies included.
+    /// Curtailed over the whole term up to `at`, emergencies included.
     pub total: Span,
-    /// Energy withheld over the whole term, closed ones only.
-    pub withheld: WattSeconds,
-    /// Credited to the tenant so far.
-    pub credited: Usd,
-    /// Charged to the tenant so far.
-    pub charged: Usd,
-    /// Up to when all of the above is added up.
-    pub at: Time,
-    /// Since when the running curtailment stands, if one does, and whether it is an emergency's.
-    pub running: Option<(Time, bool)>,
+    /// Of that, in emergencies.
+    pub emergency: Span,
+    /// Energy granted over the whole term up to `at`.
+    pub granted: Integral,
+    /// Energy withheld over the whole term up to `at`: all of it less what was granted.
+    pub withheld: Integral,
+    /// The curtailment that stands, if one does.
+    pub running: Option<Curtailment>,
+}
+
+/// A curtailment that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Curtailment {
+    /// Since when (for an emergency that overtook another curtailment: since the emergency).
+    pub since: Time,
+    /// An emergency holds it down: it eats no allowance, and ends as soon as there is room.
+    pub emergency: bool,
 }
 
 /// What was promised already, for booking: no firm watt is promised twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Book {
-    /// (lease, delivery, start, end, firm) of every accepted lease that has not ended.
+    /// Every accepted lease that has not ended. [`Book::of`] derives them.
     pub entries: Vec<Booking>,
 }
 
@@ -268,7 +310,7 @@ pub struct Booking {
     pub class: Option<u32>,
     /// What.
     pub delivery: Delivery,
-    /// Watts that it may take at its feeder, must-run included.
+    /// Watts that it may take at its feeder above the must-run share (`Jobs`), or in all (`Power`).
     pub watts: Watts,
     /// From when.
     pub start: Time,

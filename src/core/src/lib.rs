@@ -6,8 +6,13 @@
 //! Reading order: [`units`] and [`tree`] are the vocabulary; [`guard`] keeps every limit whatever is wanted; the rest
 //! decides what is wanted.
 
+pub mod bid;
+pub mod clear;
 pub mod curve;
+pub mod decide;
+pub mod digest;
 pub mod guard;
+pub mod hold;
 pub mod lease;
 pub mod memory;
 pub mod plan;

@@ -11,8 +11,6 @@ use crate::units::{Time, Watts};
 pub struct Memory {
     /// By load: position and `LoadId` are the same. Shorter than the loads where some are new.
     pub loads: Vec<LoadMemory>,
-    /// By lease, in the order of their names.
-    pub leases: Vec<LeaseMemory>,
     /// What the site's economic ramp allows is counted from here.
     pub ramp: Option<Ramp>,
 }
@@ -32,22 +30,11 @@ pub struct LoadMemory {
     pub trimmed: Option<Watts>,
 }
 
-/// The last decision on one lease.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeaseMemory {
-    /// Its name.
-    pub name: String,
-    /// Since when clearing would run it, or would not.
-    pub since: Time,
-    /// Whether clearing would run it.
-    pub wanted: bool,
-}
-
-/// Where the site's economic ramp stands.
+/// Where the site's economic ramp stands: credit is earned from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ramp {
-    /// When the awards below were made.
-    pub at: Time,
-    /// Σ awards then, W.
-    pub total: Watts,
+    /// Rises have used up all that was earned before.
+    pub up_since: Time,
+    /// Falls have used up all that was earned before.
+    pub down_since: Time,
 }

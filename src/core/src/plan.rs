@@ -63,6 +63,8 @@ pub struct NodeAward {
 pub enum Reason {
     /// All it can use.
     Full,
+    /// Nothing wants it any more: lowered to nothing until it is released.
+    Retired,
     /// The next step is worth less than power costs now.
     BelowPrice {
         /// What the next step is worth.
@@ -76,6 +78,15 @@ pub enum Reason {
         node: NodeId,
         /// What one more MWh there would be worth.
         shadow_price: UsdPerMwh,
+    },
+    /// A block or step is larger than the room that is left.
+    Indivisible {
+        /// Where it is short.
+        node: NodeId,
+        /// What is left there, W.
+        room: Watts,
+        /// What the block or step needs, W.
+        needs: Watts,
     },
     /// A grid event leaves no more room.
     Event {
@@ -100,6 +111,11 @@ pub enum Reason {
     MinimumOff {
         /// Until when.
         until: Time,
+    },
+    /// The meter there is stale: nothing is raised below it.
+    StaleMeter {
+        /// Which node's.
+        node: NodeId,
     },
     /// The site's ramp allows no more yet.
     Ramp,

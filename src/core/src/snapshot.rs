@@ -2,7 +2,7 @@
 //!
 //! References between parts are positions in the snapshot's own lists, checked when it is built at the edge.
 
-use crate::curve::{CapCurve, Ladder};
+use crate::curve::{CapCurve, MinerCurve};
 use crate::guard::{Bound, LoadId};
 use crate::lease::{Book, Class, Lease};
 use crate::memory::Memory;
@@ -169,7 +169,7 @@ pub struct Fleet {
     /// The object's name.
     pub name: String,
     /// One miner's power curve.
-    pub ladder: Ladder,
+    pub ladder: MinerCurve,
     /// Miners in one container.
     pub miners: u32,
     /// Pumps and fans of one container while any miner runs, W.
@@ -261,14 +261,17 @@ pub enum Member {
     Fleet(u32),
     /// A node of `Snapshot::pools` at this position.
     Pool(u32),
+    /// Nothing that is wanted any more: lowered to nothing and kept until it is released.
+    Retired,
 }
 
 impl Member {
-    /// The side.
-    pub const fn kind(self) -> LoadKind {
+    /// The side; none for what is retired.
+    pub const fn kind(self) -> Option<LoadKind> {
         match self {
-            Self::Fleet(_) => LoadKind::Miner,
-            Self::Pool(_) => LoadKind::Gpu,
+            Self::Fleet(_) => Some(LoadKind::Miner),
+            Self::Pool(_) => Some(LoadKind::Gpu),
+            Self::Retired => None,
         }
     }
 }

@@ -20,6 +20,8 @@ mod rules;
 pub use agent::Agent;
 pub use ledger::Ledger;
 
+pub mod proof;
+
 use crate::tree::NodeId;
 use crate::units::{Span, Time, Watts};
 

@@ -1,0 +1,306 @@
+//! Finds the control plane's binaries, or builds them from the pinned modules of `e2e/control-plane/go.mod`.
+//!
+//! They live outside the work tree, in `$AMPACITY_E2E_CACHE` (default `~/.cache/ampacity-e2e`), in a folder
+//! named by the hash of `go.mod`, `go.sum`, the Go version and the platform: another pin gets another folder. A binary
+//! appears there by a rename when it is whole, so an interrupted build leaves nothing that looks finished,
+//! and the next one builds only what is missing. A lock lets one build at a time work on a folder.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, TryLockError};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// Where the pinned modules and kwok's stages live.
+pub const CONTROL_PLANE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/control-plane");
+
+/// A build that takes longer is stuck: from empty caches two cores need about four minutes.
+const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
+/// How often a build says that it is still at it.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+
+/// A program of the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// The store of the API server.
+    Etcd,
+    /// kube-apiserver.
+    ApiServer,
+    /// kube-controller-manager.
+    ControllerManager,
+    /// kube-scheduler.
+    Scheduler,
+    /// kubectl.
+    Kubectl,
+    /// kwok, which plays nodes.
+    Kwok,
+}
+
+impl Program {
+    /// All of them, in the order in which they start.
+    pub const ALL: [Self; 6] =
+        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kwok, Self::Kubectl];
+
+    /// The name under which it is cached and known to people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Kubectl => "kubectl",
+            Self::Kwok => "kwok",
+        }
+    }
+
+    /// Its Go package.
+    fn package(self) -> &'static str {
+        match self {
+            Self::Etcd => "go.etcd.io/etcd/server/v3",
+            Self::ApiServer => "k8s.io/kubernetes/cmd/kube-apiserver",
+            Self::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::Scheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
+            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
+        }
+    }
+
+    /// What `go build` calls it: the last element of its package's path that is not a version.
+    fn built_name(self) -> &'static str {
+        match self {
+            Self::Etcd => "server",
+            other => other.name(),
+        }
+    }
+}
+
+/// The folder that holds every [`Program`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binaries(PathBuf);
+
+impl Binaries {
+    /// The path of one program.
+    #[must_use]
+    pub fn path(&self, program: Program) -> PathBuf {
+        self.0.join(program.name())
+    }
+}
+
+/// The binaries, built first where they are missing; `say` hears what is being done and how long it took.
+///
+/// # Errors
+/// If Go is missing or too old (says what to install), if the build fails (with Go's own last words), or if
+/// another build holds the lock for longer than a build may take.
+pub fn find_or_build(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
+    let modules = Path::new(CONTROL_PLANE);
+    let folder = cache_root()?.join(cache_key(modules)?);
+    if missing(&folder).is_empty() {
+        say(&format!("control plane: cached in {}", folder.display()));
+        return Ok(Binaries(folder));
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("making the cache folder {}", folder.display()))?;
+    let lock = take_lock(&folder, say)?;
+    let wanted = missing(&folder);
+    if !wanted.is_empty() {
+        build(modules, &folder, &wanted, say)?;
+    }
+    drop(lock);
+    Ok(Binaries(folder))
+}
+
+fn missing(folder: &Path) -> Vec<Program> {
+    Program::ALL.into_iter().filter(|program| !folder.join(program.name()).is_file()).collect()
+}
+
+fn cache_root() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let named = set("AMPACITY_E2E_CACHE");
+    let usual =
+        || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache"))).map(|at| at.join("ampacity-e2e"));
+    named
+        .or_else(usual)
+        .ok_or_else(|| anyhow!("neither AMPACITY_E2E_CACHE nor HOME is set: nowhere to keep the binaries"))
+}
+
+/// The hash of all that decides what the binaries are.
+fn cache_key(modules: &Path) -> Result<String> {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for name in ["go.mod", "go.sum"] {
+        let path = modules.join(name);
+        context.update(&fs::read(&path).with_context(|| format!("reading {}", path.display()))?);
+    }
+    context.update(go_facts(modules)?.as_bytes());
+    Ok(context.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Go's version and platform, as `go env` prints them.
+fn go_facts(modules: &Path) -> Result<String> {
+    let asked = Command::new("go").args(["env", "GOVERSION", "GOOS", "GOARCH"]).current_dir(modules).output();
+    let answer = asked.map_err(|error| anyhow!("go cannot be run ({error}): {}", how_to_install(modules)))?;
+    if !answer.status.success() {
+        let words = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
+        bail!("go env failed ({words}): {}", how_to_install(modules));
+    }
+    Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+}
+
+fn how_to_install(modules: &Path) -> String {
+    let wanted = directive(modules, "go").unwrap_or_else(|_| String::from("1.26"));
+    format!("install Go {wanted} or newer from https://go.dev/dl (Debian 12's own golang, 1.19, is too old)")
+}
+
+/// The version that follows `name` in `go.mod`.
+fn directive(modules: &Path, name: &str) -> Result<String> {
+    let text = fs::read_to_string(modules.join("go.mod")).context("reading go.mod")?;
+    let version = text.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(name)).then(|| words.next().map(str::to_owned)).flatten()
+    });
+    version.ok_or_else(|| anyhow!("e2e/control-plane/go.mod has no line that starts with {name:?}"))
+}
+
+fn take_lock(folder: &Path, say: &dyn Fn(&str)) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error).context("locking the cache folder"),
+            Err(TryLockError::WouldBlock) if started.elapsed() > BUILD_LIMIT => {
+                bail!("another build has held {} for {} s", path.display(), BUILD_LIMIT.as_secs())
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if started.elapsed() < Duration::from_millis(500) {
+            say("control plane: another run is building it; waiting for that one");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Builds `wanted` beside their place and moves each there when all are whole. The caller holds the lock.
+fn build(modules: &Path, folder: &Path, wanted: &[Program], say: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    let started = Instant::now();
+    let names: Vec<&str> = wanted.iter().map(|program| program.name()).collect();
+    say(&format!(
+        "control plane: building {} from source (once; from empty caches about four minutes on two cores)",
+        names.join(", ")
+    ));
+    let half_done = folder.join(".building");
+    // What an interrupted build left: nobody else is building while we hold the lock.
+    if half_done.exists() {
+        fs::remove_dir_all(&half_done).context("removing what an interrupted build left")?;
+    }
+    fs::create_dir(&half_done).context("making a folder to build in")?;
+    let kubernetes = directive(modules, "k8s.io/kubernetes")?;
+    let go = Command::new("go")
+        .args(["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", &version_flags(&kubernetes), "-o"])
+        .arg(&half_done)
+        .args(wanted.iter().map(|program| program.package()))
+        .env("CGO_ENABLED", "0")
+        .current_dir(modules)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting go build")?;
+    watch_build(go, started, say)?;
+    for program in wanted {
+        let from = half_done.join(program.built_name());
+        fs::rename(&from, folder.join(program.name()))
+            .with_context(|| format!("go build left no {}", from.display()))?;
+    }
+    fs::remove_dir_all(&half_done).context("removing the folder that was built in")?;
+    say(&format!("control plane: built in {:.0} s, kept in {}", started.elapsed().as_secs_f64(), folder.display()));
+    Ok(())
+}
+
+/// Without these a server says that it is `v0.0.0-master+$Format…`.
+fn version_flags(version: &str) -> String {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let prefix = "-X k8s.io/component-base/version.git";
+    format!("-s -w {prefix}Version={version} {prefix}Major={major} {prefix}Minor={minor}")
+}
+
+/// Waits for `go build -v`, saying now and then how far it is: it prints one line a package.
+fn watch_build(mut go: Child, started: Instant, say: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    let lines = go.stderr.take().context("go build has no stderr")?;
+    let packages = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| read_lines(lines, &packages));
+        let mut said = Instant::now();
+        let status = loop {
+            if let Some(status) = go.try_wait().context("waiting for go build")? {
+                break status;
+            }
+            if started.elapsed() > BUILD_LIMIT {
+                go.kill().context("ending go build")?;
+            }
+            if said.elapsed() > SAY_EVERY {
+                said = Instant::now();
+                let done = packages.load(Ordering::Relaxed);
+                say(&format!("control plane: {:.0} s, {done} packages compiled", started.elapsed().as_secs_f64()));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        };
+        let last = reader.join().map_err(|_| anyhow!("reading what go build says failed"))?;
+        if !status.success() {
+            bail!("go build ended with {status}; its last words:\n{}", Vec::from(last).join("\n"));
+        }
+        Ok(())
+    })
+}
+
+/// Counts lines and keeps the last forty.
+fn read_lines(from: impl Read, count: &AtomicUsize) -> VecDeque<String> {
+    let mut last = VecDeque::new();
+    for line in BufReader::new(from).lines().map_while(Result::ok) {
+        count.fetch_add(1, Ordering::Relaxed);
+        if last.len() == 40 {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_go_mod_so_that_they_are_pinned_in_one_place() -> Result<()> {
+        let modules = Path::new(CONTROL_PLANE);
+        let kubernetes = directive(modules, "k8s.io/kubernetes")?;
+        assert_eq!(
+            version_flags(&kubernetes),
+            format!(
+                "-s -w -X k8s.io/component-base/version.gitVersion={kubernetes} \
+                 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
+            )
+        );
+        assert_eq!(
+            directive(modules, "k8s.io/nosuch").map_err(|error| error.to_string()),
+            Err("e2e/control-plane/go.mod has no line that starts with \"k8s.io/nosuch\"".to_owned())
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn every_program_is_a_tool_of_the_pinned_modules() -> Result<()> {
+        let text = fs::read_to_string(Path::new(CONTROL_PLANE).join("go.mod"))?;
+        let absent: Vec<_> = Program::ALL
+            .into_iter()
+            .filter(|program| !text.lines().any(|line| line.trim() == program.package()))
+            .collect();
+        assert_eq!(absent, []);
+        Ok(())
+    }
+}

@@ -1,0 +1,361 @@
+//! The plain shape: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok on free ports of
+//! the loopback interface, as any user. Nodes and pods are objects that kwok moves; Jobs, scheduling,
+//! RBAC, admission and CEL are real.
+
+mod arguments;
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::api::{Api, PostParams};
+use kube::{Client, Config};
+use serde_json::json;
+
+use crate::binaries::{self, Binaries, Program};
+use crate::identity::{self, ADMIN, Credential, Tokens, User};
+use crate::process::{Keeper, Part};
+use crate::proxy::FaultProxy;
+use crate::wait::until;
+
+/// The API server is ready about two seconds after its start; other work on the machine may slow it.
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// A port that was free may be taken before its part binds it; a whole new start draws others.
+const TRIES: u32 = 3;
+
+/// A running control plane. Dropping it, or the end of the process, kills every part and removes its folder.
+#[derive(Debug)]
+pub struct Plain {
+    // Dropped in this order: dependents first, the keeper (which tidies up) last.
+    parts: BTreeMap<Program, Part>,
+    ports: Ports,
+    tokens: Tokens,
+    ca_pem: Vec<u8>,
+    folder: PathBuf,
+    binaries: Binaries,
+    ready_after: Duration,
+    keeper: Arc<Keeper>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    etcd: u16,
+    etcd_peer: u16,
+    api_server: u16,
+    controller_manager: u16,
+    scheduler: u16,
+}
+
+impl Ports {
+    /// Five ports that are free now. All are held until all are known, so that they differ.
+    fn draw() -> Result<Self> {
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on the loopback interface");
+        let held = [bind()?, bind()?, bind()?, bind()?, bind()?];
+        let [etcd, etcd_peer, api_server, controller_manager, scheduler] =
+            held.each_ref().map(|listener| listener.local_addr().map(|address| address.port()));
+        Ok(Self {
+            etcd: etcd?,
+            etcd_peer: etcd_peer?,
+            api_server: api_server?,
+            controller_manager: controller_manager?,
+            scheduler: scheduler?,
+        })
+    }
+}
+
+impl Plain {
+    /// Starts a control plane and returns when the API server, the controller-manager and the scheduler say
+    /// that they are ready and the `default` namespace has its `default` ServiceAccount.
+    ///
+    /// # Errors
+    /// If a part ends or is not ready in time: names it, its log and its last words.
+    pub async fn start() -> Result<Self> {
+        let binaries = tokio::task::spawn_blocking(|| binaries::find_or_build(&|line| eprintln!("{line}"))).await??;
+        let mut tries = 1;
+        loop {
+            let mut plain = Self::spawn(binaries.clone())?;
+            let started = Instant::now();
+            match plain.bring_up().await {
+                Ok(()) => {
+                    plain.ready_after = started.elapsed();
+                    return Ok(plain);
+                }
+                Err(_) if tries < TRIES && plain.lost_a_port() => tries += 1,
+                Err(error) => {
+                    plain.keep_logs();
+                    return Err(error.context(format!("logs are kept in {}", plain.logs().display())));
+                }
+            }
+        }
+    }
+
+    fn spawn(binaries: Binaries) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("ampacity-e2e-{}", identity::random_hex(6)?));
+        // Keys and tokens lie in it.
+        DirBuilder::new().mode(0o700).create(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let keeper = Keeper::start(&folder)?;
+        fs::create_dir(folder.join("logs"))?;
+        let tokens = Tokens::draw()?;
+        fs::write(folder.join("tokens.csv"), tokens.file())?;
+        let (private_key, public_key) = arguments::signing_keys()?;
+        fs::write(folder.join("service-accounts.key"), private_key)?;
+        fs::write(folder.join("service-accounts.pub"), public_key)?;
+        fs::write(folder.join("stages.yaml"), arguments::stages()?)?;
+        let ports = Ports::draw()?;
+        let ready_after = Duration::ZERO;
+        Ok(Self { parts: BTreeMap::new(), ports, tokens, ca_pem: Vec::new(), folder, binaries, ready_after, keeper })
+    }
+
+    async fn bring_up(&mut self) -> Result<()> {
+        self.launch(Program::Etcd, self.etcd_arguments())?;
+        self.launch(Program::ApiServer, self.api_server_arguments())?;
+        let key = self.folder.join("pki/apiserver.key");
+        let certificate = self.folder.join("pki/apiserver.crt");
+        // The key is written after the certificate, so a key means a whole certificate.
+        self.ready("the API server's certificate", async || Ok(key.exists().then_some(()))).await?;
+        self.ca_pem = fs::read(&certificate).context("reading the API server's certificate")?;
+        let admin = self.client(ADMIN).await?;
+        self.ready("the API server's /readyz", async || probe(&admin, "/readyz").await).await?;
+        self.launch(Program::ControllerManager, self.controller_manager_arguments()?)?;
+        self.launch(Program::Scheduler, self.scheduler_arguments()?)?;
+        self.launch(Program::Kwok, self.kwok_arguments()?)?;
+        let manager = unverified(self.ports.controller_manager)?;
+        self.ready("the controller-manager's /healthz", async || probe(&manager, "/healthz").await).await?;
+        let scheduler = unverified(self.ports.scheduler)?;
+        self.ready("the scheduler's /readyz", async || probe(&scheduler, "/readyz").await).await?;
+        self.service_account(&admin, "default").await
+    }
+
+    /// Waits for `condition`, and gives up as soon as a part has ended.
+    async fn ready(&self, what: &str, mut condition: impl AsyncFnMut() -> Result<Option<()>>) -> Result<()> {
+        let mut ended = None;
+        let outcome = until(what, START_LIMIT, async || {
+            ended = self.parts.values().find_map(|part| part.ended().map(|status| (part, status)));
+            if ended.is_some() { Ok(Some(())) } else { condition().await }
+        })
+        .await;
+        match ended {
+            Some((part, status)) => {
+                bail!("{} ended with {status} while waiting for {what}:\n{}", part.name(), part.last_words(15))
+            }
+            None => outcome.with_context(|| self.all_last_words()),
+        }
+    }
+
+    fn all_last_words(&self) -> String {
+        self.parts.values().map(|part| format!("{}:\n{}", part.name(), part.last_words(3))).collect()
+    }
+
+    fn lost_a_port(&self) -> bool {
+        self.parts.values().any(|part| part.ended().is_some() && part.last_words(40).contains("address already in use"))
+    }
+
+    /// Waits until a namespace has its `default` ServiceAccount: until then pods in it are Forbidden.
+    ///
+    /// # Errors
+    /// If it does not come in time.
+    pub async fn service_account(&self, admin: &Client, namespace: &str) -> Result<()> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
+        let what = format!("the default ServiceAccount of namespace {namespace}");
+        self.ready(&what, async || Ok(accounts.get_opt("default").await?.map(|_| ()))).await
+    }
+
+    fn launch(&mut self, program: Program, arguments: Vec<String>) -> Result<()> {
+        let log = self.logs().join(format!("{}.log", program.name()));
+        let part = Part::start(program.name(), self.binaries.path(program), arguments, log, &self.keeper)?;
+        self.parts.insert(program, part);
+        Ok(())
+    }
+
+    /// A file of the run's folder.
+    fn at(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    /// `https://127.0.0.1:port`.
+    #[must_use]
+    pub fn server(&self) -> String {
+        format!("https://{}", self.address())
+    }
+
+    /// Where the API server listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.api_server))
+    }
+
+    /// From the first part's start until everything was ready.
+    #[must_use]
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// Writes a kubeconfig with a user's token into the run's folder and returns its path; it goes with the
+    /// control plane.
+    ///
+    /// # Errors
+    /// If the user is not in the token file, or the file cannot be written.
+    pub fn kubeconfig(&self, user: User) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{}.kubeconfig", user.name.replace(':', "-")));
+        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
+        let text = serde_yaml::to_string(&identity::kubeconfig(&self.server(), &self.ca_pem, &credential, "default"))?;
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(path)
+    }
+
+    /// A user's client configuration, to be changed before a client is made of it.
+    ///
+    /// # Errors
+    /// If the user is not in the token file.
+    pub async fn config(&self, user: User) -> Result<Config> {
+        self.config_at(&self.server(), &Credential::Token(self.tokens.of(user)?.to_owned())).await
+    }
+
+    /// A user's client.
+    ///
+    /// # Errors
+    /// If the user is not in the token file.
+    pub async fn client(&self, user: User) -> Result<Client> {
+        Ok(Client::try_from(self.config(user).await?)?)
+    }
+
+    /// The client configuration of any user and groups at all, by impersonation.
+    ///
+    /// # Errors
+    /// If a client cannot be made.
+    pub async fn config_as(&self, user: &str, groups: &[&str]) -> Result<Config> {
+        let token = self.tokens.of(ADMIN)?.to_owned();
+        let groups = groups.iter().map(|&group| group.to_owned()).collect();
+        self.config_at(&self.server(), &Credential::Impersonate { token, user: user.to_owned(), groups }).await
+    }
+
+    /// The client configuration of whoever holds `token`, such as a ServiceAccount.
+    ///
+    /// # Errors
+    /// If a client cannot be made.
+    pub async fn config_with_token(&self, token: &str) -> Result<Config> {
+        self.config_at(&self.server(), &Credential::Token(token.to_owned())).await
+    }
+
+    /// A new fault proxy in front of the API server.
+    ///
+    /// # Errors
+    /// If no port can be had.
+    pub async fn fault_proxy(&self) -> Result<FaultProxy> {
+        FaultProxy::start(self.address()).await
+    }
+
+    /// A user's client configuration that goes through `proxy`.
+    ///
+    /// # Errors
+    /// If the user is not in the token file.
+    pub async fn config_through(&self, proxy: &FaultProxy, user: User) -> Result<Config> {
+        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
+        self.config_at(&format!("https://{}", proxy.address()), &credential).await
+    }
+
+    /// A user's client that goes through `proxy`.
+    ///
+    /// # Errors
+    /// If the user is not in the token file.
+    pub async fn client_through(&self, proxy: &FaultProxy, user: User) -> Result<Client> {
+        Ok(Client::try_from(self.config_through(proxy, user).await?)?)
+    }
+
+    async fn config_at(&self, server: &str, credential: &Credential) -> Result<Config> {
+        identity::client_config(identity::kubeconfig(server, &self.ca_pem, credential, "default")).await
+    }
+
+    /// A part of the control plane, to be frozen, thawed, killed and started again. A test that does so
+    /// needs a control plane of its own ([`crate::Needs::OwnControlPlane`]).
+    ///
+    /// # Errors
+    /// If the program is not one that runs (kubectl).
+    pub fn part(&self, program: Program) -> Result<&Part> {
+        self.parts.get(&program).ok_or_else(|| anyhow!("{} is not a part that runs", program.name()))
+    }
+
+    /// Waits until the API server says that it is ready, after a fault.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn api_server_ready(&self) -> Result<()> {
+        let admin = self.client(ADMIN).await?;
+        self.ready("the API server's /readyz", async || probe(&admin, "/readyz").await).await
+    }
+
+    /// Makes a node that kwok plays and waits until it is Ready. `capacity` is beside 256 pods, 128 CPUs and
+    /// 2 TiB of memory: `[("nvidia.com/gpu", "8")]`.
+    ///
+    /// # Errors
+    /// If the node exists, or is not Ready in time.
+    pub async fn kwok_node(&self, name: &str, labels: &[(&str, &str)], capacity: &[(&str, &str)]) -> Result<Node> {
+        let mut resources = BTreeMap::from([("cpu", "128"), ("memory", "2Ti"), ("pods", "256")]);
+        resources.extend(capacity.iter().copied());
+        let mut all_labels = BTreeMap::from([("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")]);
+        all_labels.extend(labels.iter().copied());
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": all_labels},
+            "status": {"capacity": resources, "allocatable": resources},
+        }))?;
+        let nodes: Api<Node> = Api::all(self.client(ADMIN).await?);
+        nodes.create(&PostParams::default(), &node).await.with_context(|| format!("creating node {name}"))?;
+        until(&format!("node {name} to be ready for pods"), Duration::from_secs(30), async || {
+            let node = nodes.get(name).await?;
+            Ok(takes_pods(&node).then_some(node))
+        })
+        .await
+    }
+
+    /// The folder of the parts' logs.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.folder.join("logs")
+    }
+
+    /// The logs stay when the control plane goes.
+    pub fn keep_logs(&self) {
+        self.keeper.keep_logs();
+    }
+
+    /// Each part's resident memory in bytes, where the system says.
+    #[must_use]
+    pub fn resident_bytes(&self) -> Vec<(&'static str, u64)> {
+        self.parts.values().filter_map(|part| Some((part.name(), part.resident_bytes()?))).collect()
+    }
+
+    /// The path of kubectl.
+    #[must_use]
+    pub fn kubectl(&self) -> PathBuf {
+        self.binaries.path(Program::Kubectl)
+    }
+}
+
+/// Ready, and rid of the taint that every new node bears until it is.
+fn takes_pods(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"));
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    ready && !taints.is_some_and(|all| all.iter().any(|taint| taint.key == "node.kubernetes.io/not-ready"))
+}
+
+/// `Some` when `path` answers 200.
+async fn probe(client: &Client, path: &str) -> Result<Option<()>> {
+    client.request_text(http::Request::get(path).body(Vec::new())?).await?;
+    Ok(Some(()))
+}
+
+/// A client for a health port on the loopback interface, whose certificate nobody signed.
+fn unverified(port: u16) -> Result<Client> {
+    let mut config = Config::new(format!("https://127.0.0.1:{port}").parse()?);
+    config.accept_invalid_certs = true;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}

@@ -1,0 +1,272 @@
+//! The machine that clears: flat tables that are kept from tick to tick.
+
+use super::book::{Book, NONE, Piece, Slot};
+use super::{Award, Clearing, NodeClearing, Reason};
+use crate::bid::{Bid, RANK_WORTH, VALUE_LIMIT};
+use crate::tree::{NodeId, Tree};
+use crate::units::{Usd, UsdPerMwh, Watts, mul_div_up};
+
+const WATTS_PER_MEGAWATT: i64 = 1_000_000;
+
+/// Clears again and again without allocating, and keeps the merit order while values stay as they are.
+///
+/// The order depends on values, never on the price: a tick where only prices, floors, widths or limits moved costs no
+/// sort. Holds up to 2³² segments.
+#[derive(Debug, Default)]
+pub struct Clearer {
+    book: Book,
+    pass: Pass,
+    clearing: Clearing,
+}
+
+/// The greedy pass: what is left, and who was turned away.
+#[derive(Debug, Default)]
+struct Pass {
+    /// Per bid: whether a segment was turned away (one bit each), and then which.
+    closed: Vec<u64>,
+    cuts: Vec<Cut>,
+    /// Per node.
+    slots: Vec<Slot>,
+    turned: Vec<Turned>,
+    /// Blocks and steps that found too little room.
+    misfits: Vec<Misfit>,
+}
+
+/// The piece of a closed bid that was turned away, and what it had got of it, W. Those after it may not run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cut {
+    taken: i64,
+    piece: u32,
+}
+
+/// The first segment in merit order that was not looked at: all before it were.
+#[derive(Clone, Copy)]
+struct Stop {
+    merit: i64,
+    piece: u32,
+}
+
+impl Stop {
+    /// The end of the order.
+    const NEVER: Self = Self { merit: i64::MIN, piece: 0 };
+
+    fn is_after(self, piece: u32, merit: i64) -> bool {
+        merit > self.merit || (merit == self.merit && piece < self.piece)
+    }
+}
+
+/// What a node was like when it first turned a segment away, and the prices that follow.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turned {
+    gain: i64,
+    room: i64,
+    /// Π: the price of room from here to the site.
+    path: i64,
+    /// The dearest limit from here to the site, and its λ.
+    dearest: u32,
+    shadow: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Misfit {
+    bid: u32,
+    node: u32,
+    room: i64,
+    needs: i64,
+}
+
+/// The narrowest place from a node to the site.
+struct Narrowest {
+    node: u32,
+    room: i64,
+    /// Some node on the way has turned a segment away already.
+    bound: bool,
+}
+
+impl Pass {
+    fn start(&mut self, book: &Book) {
+        self.slots.clone_from(&book.floors);
+        self.turned.clear();
+        self.turned.resize(book.floors.len(), Turned::default());
+        // Read only where the bid's bit says that it was written since.
+        self.cuts.resize(book.seats.len(), Cut::default());
+        self.closed.clear();
+        self.closed.resize(book.seats.len().div_ceil(64), 0);
+        self.misfits.clear();
+    }
+
+    /// Goes in merit order until the price or a full site; answers where it stopped.
+    fn run(&mut self, book: &Book, price: i64) -> Stop {
+        for ranked in &book.ranked {
+            let site_is_full = self.slots.first().is_some_and(|site| site.room <= 0 && site.binds);
+            if ranked.merit <= price || site_is_full {
+                return Stop { merit: ranked.merit, piece: ranked.piece };
+            }
+            let (word, bit) = (ranked.bid as usize / 64, 1_u64 << (ranked.bid % 64));
+            let Some(closed) = self.closed.get_mut(word).filter(|closed| **closed & bit == 0) else { continue };
+            let narrowest = narrowest(&self.slots, ranked.node);
+            let mut taken = ranked.watts.min(narrowest.room.max(0));
+            let mut step = 0;
+            if ranked.stepped {
+                step = book.pieces.get(ranked.piece as usize).map_or(0, |p| p.step);
+                taken -= taken.checked_rem(step).unwrap_or(0);
+            }
+            if taken > 0 {
+                occupy(&mut self.slots, ranked.node, taken);
+            }
+            if taken < ranked.watts {
+                *closed |= bit;
+                self.turn_away(ranked.merit - price, Cut { taken, piece: ranked.piece }, ranked.bid, &narrowest, step);
+            }
+        }
+        Stop::NEVER
+    }
+
+    /// Notes where a bid was cut, and what the narrowest limit was like when it first cut anything.
+    fn turn_away(&mut self, gain: i64, cut: Cut, bid: u32, narrowest: &Narrowest, needs: i64) {
+        let Narrowest { node, room, bound } = *narrowest;
+        let room = room.saturating_sub(cut.taken).max(0);
+        if let Some(entry) = self.cuts.get_mut(bid as usize) {
+            *entry = cut;
+        }
+        if needs > 0 && room > 0 {
+            self.misfits.push(Misfit { bid, node, room, needs });
+        }
+        if bound {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(node as usize) {
+            slot.binds = true;
+        }
+        if let Some(turned) = self.turned.get_mut(node as usize) {
+            (turned.gain, turned.room) = (gain, room);
+        }
+    }
+}
+
+impl Clearer {
+    /// An empty one. It grows to the largest input it has seen.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in the tree and the bids, then clears at `price`.
+    pub fn clear(&mut self, tree: &Tree, bids: &[Bid], price: UsdPerMwh) -> &Clearing {
+        self.load(tree, bids);
+        self.at(price)
+    }
+
+    /// Takes in the tree and the bids; sorts only if a merit changed since the last time.
+    pub fn load(&mut self, tree: &Tree, bids: &[Bid]) {
+        self.book.load(tree, bids);
+    }
+
+    /// Clears what was loaded last at this price. Exactly what [`super::clear`] answers.
+    pub fn at(&mut self, price: UsdPerMwh) -> &Clearing {
+        let price = price.max(-VALUE_LIMIT).min(VALUE_LIMIT).get();
+        self.pass.start(&self.book);
+        let stop = self.pass.run(&self.book, price);
+        self.price_nodes();
+        self.explain(price, stop);
+        &self.clearing
+    }
+
+    /// The outcome of the last clearing.
+    pub fn clearing(&self) -> &Clearing {
+        &self.clearing
+    }
+
+    /// The outcome of the last clearing, without the machine.
+    pub fn into_clearing(self) -> Clearing {
+        self.clearing
+    }
+
+    /// From the site down: what room costs on the way to each node, and the node's own share of that.
+    fn price_nodes(&mut self) {
+        self.clearing.loss_bound = Usd::ZERO;
+        self.clearing.nodes.clear();
+        for at in 0..self.pass.slots.len() {
+            let Some(slot) = self.pass.slots.get(at) else { continue };
+            let above = self.pass.turned.get(slot.parent as usize).copied().unwrap_or_default();
+            let Some(here) = self.pass.turned.get_mut(at) else { continue };
+            here.path = here.gain.max(above.path);
+            let shadow = here.path - above.path;
+            let dearer = shadow > above.shadow || at == 0;
+            (here.dearest, here.shadow) = if dearer { (at as u32, shadow) } else { (above.dearest, above.shadow) };
+            self.clearing.loss_bound += Usd::new(mul_div_up(shadow, here.room, WATTS_PER_MEGAWATT));
+            let awarded = self.book.floors.get(at).map_or(0, |floor| floor.room.saturating_sub(slot.room));
+            let drawn = self.book.drawn.get(at).copied().unwrap_or_default();
+            self.clearing.nodes.push(NodeClearing {
+                load: Watts::new(drawn.saturating_add(awarded)),
+                headroom: Watts::new(slot.room),
+                shadow_price: UsdPerMwh::new(shadow),
+            });
+        }
+    }
+
+    /// One award per bid, with what stopped its first segment that is not full.
+    fn explain(&mut self, price: i64, stop: Stop) {
+        let Self { book, pass, clearing } = self;
+        clearing.awards.clear();
+        let ends = book.seats.iter().skip(1).map(|s| s.first).chain(std::iter::once(book.pieces.len() as u32));
+        let bits = pass.closed.iter().flat_map(|word| (0..64).map(move |bit| word >> bit & 1 == 1));
+        for (((seat, end), closed), cut) in book.seats.iter().zip(ends).zip(bits).zip(&pass.cuts) {
+            let pieces = book.pieces.get(seat.first as usize..end as usize).unwrap_or_default();
+            let is_full = |at: u32, merit: i64| if closed { at < cut.piece } else { stop.is_after(at, merit) };
+            let mut watts = seat.floor.saturating_add(if closed { cut.taken } else { 0 });
+            let mut next = None;
+            for (piece, at) in pieces.iter().zip(seat.first..) {
+                if !is_full(at, piece.merit) {
+                    next = Some(piece);
+                    break;
+                }
+                watts = watts.saturating_add(piece.watts);
+            }
+            let reason = reason(pass.turned.get(seat.node as usize), next, seat.rank, price);
+            clearing.awards.push(Award { watts: Watts::new(watts), reason });
+        }
+        for misfit in &pass.misfits {
+            if let Some(award) = clearing.awards.get_mut(misfit.bid as usize) {
+                let (room, needs) = (Watts::new(misfit.room), Watts::new(misfit.needs));
+                award.reason = Reason::Indivisible { node: NodeId(misfit.node), room, needs };
+            }
+        }
+    }
+}
+
+/// Why the piece that comes next was not taken, where `turned` is the bid's node.
+fn reason(turned: Option<&Turned>, next: Option<&Piece>, rank: u8, price: i64) -> Reason {
+    match (turned, next) {
+        (None, _) => Reason::Unplaced,
+        (Some(_), None) => Reason::Full,
+        (Some(_), Some(next)) if next.merit <= price => {
+            let league = RANK_WORTH.get().saturating_mul(i64::from(rank));
+            Reason::BelowPrice { value: UsdPerMwh::new(next.merit - league) }
+        }
+        (Some(turned), Some(_)) => {
+            Reason::Limit { node: NodeId(turned.dearest), shadow_price: UsdPerMwh::new(turned.shadow) }
+        }
+    }
+}
+
+/// Of equals the nearest to the site.
+fn narrowest(slots: &[Slot], leaf: u32) -> Narrowest {
+    let mut found = Narrowest { node: NONE, room: i64::MAX, bound: false };
+    let mut at = leaf;
+    while let Some(slot) = slots.get(at as usize) {
+        found.bound |= slot.binds;
+        if slot.room <= found.room {
+            (found.node, found.room) = (at, slot.room);
+        }
+        at = slot.parent;
+    }
+    found
+}
+
+fn occupy(slots: &mut [Slot], leaf: u32, watts: i64) {
+    let mut at = leaf;
+    while let Some(slot) = slots.get_mut(at as usize) {
+        slot.room -= watts;
+        at = slot.parent;
+    }
+}

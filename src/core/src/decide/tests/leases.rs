@@ -1,0 +1,280 @@
+//! Leases within a decision: notice, emergencies, returns, reserves.
+
+use super::world::{HALL_B, World, class, contract, event, kw, lease, minutes, snapshot, terms};
+use crate::decide::decide;
+use crate::lease::{Delivery, LeaseState, Notice, NoticeReason, RefusalReason, Request, Terms};
+use crate::plan::Reason;
+use crate::snapshot::{LoadKind, Quote, Snapshot, TimedLimit};
+use crate::tree::NodeId;
+use crate::units::{Ppm, Span, Usd, UsdPerMwh, Watts};
+use proptest::prelude::*;
+
+/// Two containers and four GPU nodes; a flexible lease on two of those, a firm one on the others.
+fn two_leases() -> Snapshot {
+    let mut site = snapshot(2, 4);
+    let now = site.now;
+    site.leases = vec![lease(now, "tenant/flex", 16, terms(false)), lease(now, "tenant/firm", 16, terms(true))];
+    site
+}
+
+fn settled(price: i64) -> World {
+    let mut world = World::new(two_leases());
+    world.price(price);
+    // Long enough to have run its minimum.
+    world.run(minutes(40), Span::seconds(10));
+    world
+}
+
+fn granted(world: &World) -> [Watts; 2] {
+    [0, 1].map(|at| contract(&world.snapshot.leases[at]).grant.watts)
+}
+
+/// 0.50 USD an hour and 500 W above must-run: 1000 USD/MWh, 100 of credit, 2 of half the dead band, and 500 for a stop:
+/// 1 USD for 16 GPUs, spread over a quarter of an hour of 8 kW.
+const CURTAILS_AT: i64 = 1_700;
+
+#[test]
+fn a_granted_lease_runs_its_nodes_at_its_caps_and_the_others_at_lowest() {
+    let world = settled(60);
+    assert_eq!(granted(&world), [kw(8), kw(8)]);
+    let full = Watts::new(7_600);
+    assert_eq!(world.watts()[2..], [full; 4]);
+    let reasons: Vec<&Reason> = world.plan.loads[2..].iter().map(|l| &l.reason).collect();
+    let on = [0, 0, 1, 1].map(|lease| Reason::Leased { lease });
+    assert_eq!(reasons, on.each_ref());
+}
+
+#[test]
+fn a_dear_hour_curtails_the_flexible_lease_after_its_notice_and_the_firm_one_never() {
+    let mut world = settled(60);
+    world.price(CURTAILS_AT);
+    world.run(Span::seconds(1), Span::seconds(1));
+    let (given, deadline) = (world.snapshot.now, world.snapshot.now.after(minutes(10)));
+    let notice = Notice { given, deadline, to: Default::default(), reason: NoticeReason::Economics };
+    assert_eq!(contract(&world.snapshot.leases[0]).notice, Some(notice));
+    assert_eq!(world.plan.leases[0].reason, Reason::Notice { deadline });
+    world.run(minutes(10).min(Span::seconds(598)), Span::seconds(1));
+    assert_eq!(granted(&world), [kw(8), kw(8)]);
+    world.run(Span::seconds(5), Span::seconds(1));
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+    assert!(matches!(world.plan.leases[0].reason, Reason::Curtailed { .. }));
+    assert!(!world.plan.leases[0].urgent);
+    let (low, full) = (Watts::new(3_600), Watts::new(7_600));
+    assert_eq!(world.watts()[2..], [low, low, full, full]);
+    world.price(60);
+    world.run(minutes(1), Span::seconds(1));
+    assert_eq!(granted(&world), [kw(8), kw(8)]);
+}
+
+#[test]
+fn a_checkpoint_that_is_acknowledged_frees_the_watts_before_the_deadline() {
+    let mut world = settled(60);
+    world.price(CURTAILS_AT);
+    world.run(minutes(1), Span::seconds(1));
+    world.snapshot.leases[0].acknowledged = Some(world.snapshot.now);
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+}
+
+#[test]
+fn an_emergency_takes_miners_then_the_flexible_lease_and_only_then_the_firm_one() {
+    // Floors: two containers of 50 kW, four nodes of 3.6 kW; each lease draws 8 kW above.
+    for (limit, want) in [(131_000, [8, 8]), (125_000, [0, 8]), (115_000, [0, 0])] {
+        let mut world = settled(20);
+        world.snapshot.limits = vec![event(world.snapshot.now, NodeId::SITE, Watts::new(limit))];
+        world.run(Span::seconds(1), Span::seconds(1));
+        assert_eq!(granted(&world), want.map(kw), "under {limit} W");
+        let urgent = [0, 1].map(|at| world.plan.leases[at].urgent);
+        assert_eq!(urgent, [0, 1].map(|at| want[at] == 0), "under {limit} W");
+        assert!(world.plan.nodes[0].awarded <= Watts::new(limit));
+        for (at, award) in world.plan.leases.iter().enumerate().filter(|(at, _)| want[*at] == 0) {
+            assert!(matches!(award.reason, Reason::Event { .. }), "{at}: {:?}", award.reason);
+        }
+        world.snapshot.limits.clear();
+        world.run(minutes(2), Span::seconds(1));
+        assert_eq!(granted(&world), [kw(8), kw(8)]);
+    }
+}
+
+#[test]
+fn a_limit_that_leaves_time_for_the_notice_is_told_in_time_and_is_no_emergency() {
+    let mut world = settled(20);
+    let from = world.snapshot.now.after(minutes(60));
+    let limit = event(world.snapshot.now, NodeId::SITE, Watts::new(125_000));
+    world.snapshot.limits = vec![TimedLimit { from, ..limit }];
+    let binds = from.before(Span::seconds(35));
+    world.run(minutes(45), Span::seconds(1));
+    assert_eq!(contract(&world.snapshot.leases[0]).notice, None);
+    world.run(minutes(10), Span::seconds(1));
+    let notice = contract(&world.snapshot.leases[0]).notice.unwrap();
+    assert_eq!((notice.deadline, notice.reason), (binds, NoticeReason::Limit));
+    while world.snapshot.now < binds {
+        world.run(Span::seconds(1), Span::seconds(1));
+    }
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+    assert!(contract(&world.snapshot.leases[0]).account.running.is_some_and(|c| !c.emergency));
+    assert!(world.plan.nodes[0].awarded <= Watts::new(125_000));
+}
+
+#[test]
+fn an_order_shorter_than_the_notice_tells_what_time_there_is() {
+    let mut world = settled(20);
+    let now = world.snapshot.now;
+    let limit = event(now, NodeId::SITE, Watts::new(125_000));
+    world.snapshot.limits = vec![TimedLimit { response: minutes(3), ..limit }];
+    world.run(Span::seconds(1), Span::seconds(1));
+    let notice = contract(&world.snapshot.leases[0]).notice.unwrap();
+    let deadline = now.after(minutes(3)).before(Span::seconds(35));
+    assert_eq!((notice.deadline, notice.reason), (deadline, NoticeReason::Emergency));
+    world.run(minutes(3), Span::seconds(1));
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+}
+
+#[test]
+fn where_the_terms_allow_caps_a_limit_lowers_the_cap_before_it_stops_anything() {
+    let mut site = two_leases();
+    let capped = Terms { least_throughput: Ppm::percent(80), notice: Span::ZERO, ..terms(false) };
+    site.leases[0] = lease(site.now, "tenant/flex", 16, capped);
+    let mut world = World::new(site);
+    world.price(20);
+    world.run(minutes(40), Span::seconds(1));
+    // 80 % at 400 W: 3.2 kW above must-run instead of 8.
+    world.snapshot.limits = vec![event(world.snapshot.now, NodeId::SITE, Watts::new(127_000))];
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert_eq!(granted(&world), [Watts::new(3_200), kw(8)]);
+    assert_eq!(world.watts()[2..4], [Watts::new(5_200); 2]);
+}
+
+#[test]
+fn a_limit_on_gpus_alone_stops_a_lease_and_no_miner() {
+    let mut world = settled(20);
+    let limit = event(world.snapshot.now, NodeId::SITE, kw(23));
+    world.snapshot.limits = vec![TimedLimit { kind: Some(LoadKind::Gpu), ..limit }];
+    world.run(minutes(1), Span::seconds(1));
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+    assert_eq!(world.watts()[..2], [kw(1_188); 2]);
+}
+
+#[test]
+fn watts_of_a_lease_whose_pods_have_not_landed_are_kept_free_on_its_feeder() {
+    let mut site = two_leases();
+    for load in &mut site.loads {
+        load.node = HALL_B;
+    }
+    // Room for the floors, both leases and 100 kW of miners above their floors.
+    super::world::limit(&mut site, HALL_B, Watts::new(100_000 + 14_400 + 16_000 + 100_000));
+    let mut world = World::new(site);
+    world.price(20);
+    world.run(minutes(40), Span::seconds(1));
+    for lease in &mut world.snapshot.leases {
+        lease.placed.clear();
+    }
+    let plan = decide(&world.snapshot);
+    let miners: Watts = plan.loads[..2].iter().map(|l| l.watts).sum();
+    assert_eq!(miners, kw(200));
+    assert!(plan.loads[2..].iter().all(|l| l.reason == Reason::NoLease));
+}
+
+#[test]
+fn watts_of_an_idle_lease_go_to_miners_and_come_back_with_its_next_job() {
+    let mut site = two_leases();
+    for load in &mut site.loads {
+        load.node = HALL_B;
+    }
+    super::world::limit(&mut site, HALL_B, Watts::new(100_000 + 14_400 + 16_000 + 100_000));
+    let mut world = World::new(site);
+    world.price(20);
+    world.run(minutes(40), Span::seconds(1));
+    world.snapshot.leases[0].has_work = false;
+    world.run(minutes(1), Span::seconds(1));
+    assert_eq!(world.watts()[..2].iter().copied().sum::<Watts>(), kw(208));
+    world.snapshot.leases[0].has_work = true;
+    world.run(minutes(1), Span::seconds(1));
+    assert_eq!(world.watts()[..2].iter().copied().sum::<Watts>(), kw(200));
+    assert_eq!(granted(&world), [kw(8), kw(8)]);
+}
+
+#[test]
+fn a_request_is_answered_with_an_offer_accepted_or_refused_with_what_would_fit() {
+    let mut site = snapshot(1, 2);
+    let class = class(Delivery::Jobs { pool: 0, gpus: 16 }, terms(false));
+    site.classes = vec![class];
+    let mut asked = lease(site.now, "tenant/a", 8, terms(false));
+    asked.state = LeaseState::Requested;
+    let (start, end) = (site.now, site.now.after(minutes(600)));
+    let request = Request { class: Some(0), start, end, max_price: Some(Usd::dollars(1)), ..asked.request.clone() };
+    asked.request = request.clone();
+    let mut large = asked.clone();
+    large.name = "tenant/b".into();
+    large.request.delivery = Some(Delivery::Jobs { pool: 0, gpus: 12 });
+    site.leases = vec![asked, large];
+    let mut world = World::new(site);
+    world.run(Span::seconds(2), Span::seconds(1));
+    assert_eq!(contract(&world.snapshot.leases[0]).offer.hash.len(), 64);
+    assert_eq!(granted_first(&world), kw(4));
+    let LeaseState::Refused(refusal) = world.snapshot.leases[1].state else { panic!() };
+    assert_eq!((refusal.reason, refusal.would_fit), (RefusalReason::Capacity, 8));
+    assert_eq!(world.plan.leases[1].reason, Reason::Refused(RefusalReason::Capacity));
+}
+
+fn granted_first(world: &World) -> Watts {
+    contract(&world.snapshot.leases[0]).grant.watts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn over_random_price_days_no_notice_is_shorter_than_its_terms_and_no_allowance_overdrawn(
+        prices in proptest::collection::vec((0_i64..3_000, 1_i64..90), 24),
+        missing in proptest::collection::vec(0_u8..10, 24),
+    ) {
+        let mut world = settled(60);
+        let mut before = granted(&world);
+        for ((price, span), missing) in prices.into_iter().zip(missing) {
+            world.price(price);
+            if missing == 0 {
+                world.snapshot.price = Quote::Missing;
+            }
+            for _ in 0..span * 6 {
+                let noticed = contract(&world.snapshot.leases[0]).notice;
+                world.run(Span::seconds(10), Span::seconds(10));
+                let after = granted(&world);
+                prop_assert_eq!(after[1], kw(8));
+                if after[0] < before[0] {
+                    let notice = noticed.expect("a grant falls by notice");
+                    prop_assert!(notice.deadline.since(notice.given) >= minutes(10));
+                    prop_assert!(world.snapshot.now >= notice.deadline);
+                }
+                before = after;
+                let contract = contract(&world.snapshot.leases[0]);
+                let account = contract.account_at(world.snapshot.now);
+                prop_assert!(account.curtailed <= minutes(240), "{account:?}");
+                prop_assert!(account.events <= 2 && account.emergency == Span::ZERO, "{account:?}");
+                if let Some(running) = account.running {
+                    prop_assert!(world.snapshot.now.since(running.since) <= minutes(180));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_price_that_wavers_calls_and_recalls_no_notice(
+        centre in 1_000_i64..1_800,
+        noise in proptest::collection::vec(-1_900_000_i64..1_900_000, 60),
+    ) {
+        let mut world = settled(60);
+        world.price(centre);
+        world.run(minutes(15), Span::seconds(1));
+        let events = contract(&world.snapshot.leases[0]).account.events;
+        let notice = contract(&world.snapshot.leases[0]).notice;
+        for wave in noise {
+            let value = UsdPerMwh::dollars(centre) + UsdPerMwh::new(wave);
+            world.snapshot.price = Quote::Fresh { value, since: world.snapshot.now };
+            world.run(Span::seconds(1), Span::seconds(1));
+        }
+        let after = contract(&world.snapshot.leases[0]);
+        prop_assert!(after.account.events <= events + 1);
+        prop_assert!(notice.is_none() || after.notice == notice);
+    }
+}

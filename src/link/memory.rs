@@ -1,0 +1,154 @@
+//! The in-memory end of the link: in one thread and virtual time, with delays, losses and cuts.
+
+use super::{Downlink, Report, Shout, Uplink};
+use ampacity_core::units::{Ppm, Span, Time};
+use rand_core::{Rng, SeedableRng};
+use rand_pcg::Pcg32;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// What all ends share.
+pub type SharedExchange = Rc<RefCell<Exchange>>;
+
+/// Shouts that wait for one agent: the newest of each kind.
+#[derive(Debug, Default)]
+struct Waiting {
+    shed: Option<(Time, Shout)>,
+    schedule: Option<(Time, Shout)>,
+}
+
+/// What is under way between operators and agents.
+#[derive(Debug)]
+pub struct Exchange {
+    now: Time,
+    rng: Pcg32,
+    /// How long a message takes.
+    pub delay: Span,
+    /// Messages that are lost.
+    pub lost: Ppm,
+    /// Loads whose agents nobody reaches, and operators that reach nobody.
+    cut: BTreeSet<String>,
+    /// By operator, by load: the newest report and when it arrives.
+    reports: BTreeMap<String, BTreeMap<String, (Time, Report)>>,
+    waiting: BTreeMap<String, Waiting>,
+}
+
+impl Exchange {
+    /// An exchange whose losses follow `seed`.
+    pub fn new(seed: u64, now: Time) -> SharedExchange {
+        Rc::new(RefCell::new(Self {
+            now,
+            rng: Pcg32::seed_from_u64(seed),
+            delay: Span::ZERO,
+            lost: Ppm::ZERO,
+            cut: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }))
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    /// Cuts off, or joins again, a load's agent or an operator by name.
+    pub fn set_cut(&mut self, name: &str, cut: bool) {
+        if cut {
+            self.cut.insert(name.into());
+        } else {
+            self.cut.remove(name);
+        }
+    }
+
+    fn passes(&mut self, operator: Option<&str>, load: &str) -> bool {
+        let cut = self.cut.contains(load) || operator.is_some_and(|name| self.cut.contains(name));
+        !cut && (self.lost <= Ppm::ZERO || i64::from(self.rng.next_u32() % 1_000_000) >= self.lost.get())
+    }
+}
+
+/// An operator's end.
+#[derive(Debug)]
+pub struct MemoryUplink {
+    exchange: SharedExchange,
+    name: String,
+}
+
+impl MemoryUplink {
+    /// Joins as an operator of this name.
+    pub fn join(exchange: &SharedExchange, name: &str) -> Self {
+        exchange.borrow_mut().reports.insert(name.into(), BTreeMap::new());
+        Self { exchange: exchange.clone(), name: name.into() }
+    }
+}
+
+impl Drop for MemoryUplink {
+    fn drop(&mut self) {
+        self.exchange.borrow_mut().reports.remove(&self.name);
+    }
+}
+
+impl Uplink for MemoryUplink {
+    fn poll(&mut self) -> Vec<Report> {
+        let mut exchange = self.exchange.borrow_mut();
+        let now = exchange.now;
+        let Some(waiting) = exchange.reports.get_mut(&self.name) else { return Vec::new() };
+        let (arrived, later) = std::mem::take(waiting).into_iter().partition(|(_, (due, _))| *due <= now);
+        *waiting = later;
+        let arrived: BTreeMap<String, (Time, Report)> = arrived;
+        arrived.into_values().map(|(_, report)| report).collect()
+    }
+
+    fn shout(&mut self, load: &str, shout: Shout) {
+        let mut exchange = self.exchange.borrow_mut();
+        if !exchange.passes(Some(&self.name), load) {
+            return;
+        }
+        let due = exchange.now.after(exchange.delay);
+        let waiting = exchange.waiting.entry(load.into()).or_default();
+        match shout {
+            Shout::Shed { .. } => waiting.shed = Some((due, shout)),
+            Shout::Schedule(_) => waiting.schedule = Some((due, shout)),
+        }
+    }
+}
+
+/// An agent's end.
+#[derive(Debug)]
+pub struct MemoryDownlink {
+    exchange: SharedExchange,
+    load: String,
+}
+
+impl MemoryDownlink {
+    /// Joins as the agent of this load; what was shouted before is lost.
+    pub fn join(exchange: &SharedExchange, load: &str) -> Self {
+        exchange.borrow_mut().waiting.remove(load);
+        Self { exchange: exchange.clone(), load: load.into() }
+    }
+}
+
+impl Downlink for MemoryDownlink {
+    fn poll(&mut self) -> Vec<Shout> {
+        let mut exchange = self.exchange.borrow_mut();
+        let now = exchange.now;
+        let Some(waiting) = exchange.waiting.get_mut(&self.load) else { return Vec::new() };
+        let take = |slot: &mut Option<(Time, Shout)>| slot.take_if(|(due, _)| *due <= now).map(|(_, shout)| shout);
+        let (shed, schedule) = (take(&mut waiting.shed), take(&mut waiting.schedule));
+        shed.into_iter().chain(schedule).collect()
+    }
+
+    fn report(&mut self, report: Report) {
+        let mut exchange = self.exchange.borrow_mut();
+        let due = exchange.now.after(exchange.delay);
+        let operators: Vec<String> = exchange.reports.keys().cloned().collect();
+        for operator in operators {
+            if exchange.passes(Some(&operator), &self.load) {
+                if let Some(waiting) = exchange.reports.get_mut(&operator) {
+                    waiting.insert(self.load.clone(), (due, report.clone()));
+                }
+            }
+        }
+    }
+}

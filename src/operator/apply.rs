@@ -1,0 +1,48 @@
+//! Apply: what the guard lets through of a plan, as writes; and what became of them.
+
+use super::site::{Site, view};
+use super::{Purpose, Purposed};
+use crate::link::{Shout, Uplink};
+use crate::store::{Answer, Object, Write};
+use ampacity_core::guard::ledger::Exit;
+use ampacity_core::guard::{LoadId, Order, Outcome, Seen as Learned, Write as Guarded};
+use ampacity_core::plan::Plan;
+use ampacity_core::tree::NodeId;
+use ampacity_core::units::Time;
+
+/// The orders that may be written now, sheds first. Each lower setpoint is shouted as well.
+pub(super) fn orders(site: &mut Site, plan: &Plan, link: &mut dyn Uplink, now: Time) -> Vec<Purposed> {
+    let Some(ledger) = &mut site.ledger else { return Vec::new() };
+    let nodes = plan.nodes.iter().enumerate();
+    ledger.set_limits(nodes.map(|(at, node)| (NodeId(u32::try_from(at).unwrap_or(u32::MAX)), node.limit)).collect());
+    let steps = ledger.steps(&plan.wants, now);
+    let mut writes = Vec::with_capacity(steps.len());
+    for step in steps {
+        let (load, order, setpoint, shed) = match step {
+            Guarded::Claim { load, order } => (load, order, None, false),
+            Guarded::Lower { load, order, setpoint } => (load, order, Some(setpoint), true),
+            Guarded::Raise { load, order, setpoint } => (load, order, Some(setpoint), false),
+        };
+        let Some(row) = site.rows.get(load.index()) else { continue };
+        if let (true, Some(setpoint)) = (shed, setpoint) {
+            link.shout(&row.name, Shout::Shed { order, setpoint });
+        }
+        let fallback = setpoint.and_then(|_| site.fallback(load));
+        let write = Write::Order { load: row.key.clone(), order, setpoint, fallback, schedule: None };
+        writes.push((write, Purpose::Order { site: site.name.clone(), load, order, shed, sent: now }));
+    }
+    writes
+}
+
+/// What became of an order goes back into the ledger.
+pub(super) fn answered(site: &mut Site, load: LoadId, order: Order, answer: &Answer, now: Time) -> Result<(), Exit> {
+    let outcome = match answer {
+        Answer::Accepted(Some(Object::ControllableLoad(object))) => Outcome::Accepted(view(object)),
+        Answer::Refused(_) => Outcome::Refused,
+        Answer::Accepted(_) | Answer::Unknown => Outcome::Unknown,
+    };
+    match &mut site.ledger {
+        Some(ledger) => ledger.learn(Learned::Answer { load, order, outcome }, now),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,177 @@
+//! What this operator has been shown of the cluster: every object as it last stood, and how much of it is known.
+
+use crate::store::{Answer, Key, Kind, Object, Seen};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every object as it was last shown.
+#[derive(Debug, Default)]
+pub struct Cache {
+    objects: BTreeMap<Key, Object>,
+    unreadable: BTreeMap<Key, String>,
+    /// Shown before a watch broke and not since: gone, if the next list ends without them.
+    unconfirmed: BTreeSet<Key>,
+    listed: BTreeSet<Kind>,
+}
+
+impl Cache {
+    /// Takes in one thing that was seen; gives the keys of what is now different.
+    pub fn take(&mut self, seen: &Seen) -> Vec<Key> {
+        match seen {
+            Seen::Object(object) | Seen::Answer(_, Answer::Accepted(Some(object))) => self.put(object),
+            Seen::Gone(key) => self.drop(key),
+            Seen::Unreadable(key, why) => {
+                self.unconfirmed.remove(key);
+                let was = self.unreadable.insert(key.clone(), why.clone());
+                if was.as_ref() == Some(why) { Vec::new() } else { vec![key.clone()] }
+            }
+            Seen::Broken(kind) => {
+                let of_kind = self.objects.keys().chain(self.unreadable.keys()).filter(|key| key.kind == *kind);
+                self.unconfirmed.extend(of_kind.cloned());
+                Vec::new()
+            }
+            Seen::Listed(kind) => {
+                self.listed.insert(*kind);
+                let lost: Vec<Key> = self.unconfirmed.iter().filter(|key| key.kind == *kind).cloned().collect();
+                lost.iter().flat_map(|key| self.drop(key)).collect()
+            }
+            Seen::Answer(..) => Vec::new(),
+        }
+    }
+
+    fn put(&mut self, object: &Object) -> Vec<Key> {
+        let key = object.key();
+        self.unconfirmed.remove(&key);
+        let readable = self.unreadable.remove(&key).is_some();
+        let was = self.objects.insert(key.clone(), object.clone());
+        if readable || was.as_ref() != Some(object) { vec![key] } else { Vec::new() }
+    }
+
+    fn drop(&mut self, key: &Key) -> Vec<Key> {
+        self.unconfirmed.remove(key);
+        let unreadable = self.unreadable.remove(key).is_some();
+        let known = self.objects.remove(key).is_some();
+        if unreadable || known { vec![key.clone()] } else { Vec::new() }
+    }
+
+    /// Whether every kind has been listed at least once: before that, nothing that is missing is known to be missing.
+    pub fn is_complete(&self) -> bool {
+        Kind::ALL.iter().all(|kind| self.listed.contains(kind))
+    }
+
+    /// One object.
+    pub fn get(&self, key: &Key) -> Option<&Object> {
+        self.objects.get(key)
+    }
+
+    /// Why an object that exists cannot be read, if so.
+    pub fn unreadable(&self, key: &Key) -> Option<&str> {
+        self.unreadable.get(key).map(String::as_str)
+    }
+
+    /// Every object that cannot be read.
+    pub fn all_unreadable(&self) -> impl Iterator<Item = (&Key, &str)> {
+        self.unreadable.iter().map(|(key, why)| (key, why.as_str()))
+    }
+
+    /// Every object of one kind, by namespace and name.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        let from = Key { kind, namespace: None, name: "".into() };
+        self.objects.range(from..).take_while(move |(key, _)| key.kind == kind).map(|(_, object)| object)
+    }
+}
+
+/// Defines typed access to one kind.
+macro_rules! typed {
+    ($($(#[$doc:meta])* $all:ident, $one:ident: $kind:ident => $type:ty),* $(,)?) => {
+        impl Cache {$(
+            $(#[$doc])*
+            pub fn $all(&self) -> impl Iterator<Item = &std::sync::Arc<$type>> {
+                self.of(Kind::$kind).filter_map(|object| match object {
+                    Object::$kind(own) => Some(own),
+                    _ => None,
+                })
+            }
+
+            /// One of them.
+            pub fn $one(&self, key: &Key) -> Option<&std::sync::Arc<$type>> {
+                match self.objects.get(key) {
+                    Some(Object::$kind(own)) => Some(own),
+                    _ => None,
+                }
+            }
+        )*}
+    };
+}
+typed! {
+    /// Every `PowerBudget`.
+    budgets, budget: PowerBudget => crate::api::PowerBudget,
+    /// Every `MiningFleet`.
+    fleets, fleet: MiningFleet => crate::api::MiningFleet,
+    /// Every `GpuPool`.
+    pools, pool: GpuPool => crate::api::GpuPool,
+    /// Every `LeaseClass`.
+    classes, class: LeaseClass => crate::api::LeaseClass,
+    /// Every `ComputeLease`.
+    leases, lease: ComputeLease => crate::api::ComputeLease,
+    /// Every `GridEvent`.
+    events, event: GridEvent => crate::api::GridEvent,
+    /// Every `Lockout`.
+    lockouts, lockout: Lockout => crate::api::Lockout,
+    /// Every `ControllableLoad`.
+    loads, load: ControllableLoad => crate::api::ControllableLoad,
+    /// Every lease Job.
+    jobs, job: Job => crate::store::JobFacts,
+    /// Every pod of a lease Job or agent.
+    pods, pod: Pod => crate::store::PodFacts,
+    /// Every node.
+    nodes, node: Node => crate::store::NodeFacts,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NodeFacts;
+    use std::sync::Arc;
+
+    fn node(name: &str, gpus: u32) -> Object {
+        Object::Node(Arc::new(NodeFacts { name: name.into(), gpus, ..NodeFacts::default() }))
+    }
+
+    fn key(name: &str) -> Key {
+        Key::cluster(Kind::Node, name)
+    }
+
+    #[test]
+    fn what_a_list_after_a_gap_does_not_show_is_gone() {
+        let mut cache = Cache::default();
+        for name in ["a", "b"] {
+            cache.take(&Seen::Object(node(name, 8)));
+        }
+        assert_eq!(cache.take(&Seen::Listed(Kind::Node)), []);
+        assert_eq!(cache.take(&Seen::Broken(Kind::Node)), []);
+        assert_eq!(cache.take(&Seen::Object(node("b", 8))), []);
+        assert_eq!(cache.take(&Seen::Listed(Kind::Node)), [key("a")]);
+        assert_eq!(cache.nodes().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_keeps_its_last_form_and_says_why() {
+        let mut cache = Cache::default();
+        cache.take(&Seen::Object(node("a", 8)));
+        assert_eq!(cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into())), [key("a")]);
+        assert_eq!(cache.unreadable(&key("a")), Some("gpus is no number"));
+        assert!(cache.get(&key("a")).is_some());
+        assert_eq!(cache.take(&Seen::Object(node("a", 8))), [key("a")]);
+        assert_eq!(cache.unreadable(&key("a")), None);
+    }
+
+    #[test]
+    fn nothing_is_missing_before_every_kind_was_listed() {
+        let mut cache = Cache::default();
+        for kind in Kind::ALL {
+            assert!(!cache.is_complete());
+            cache.take(&Seen::Listed(kind));
+        }
+        assert!(cache.is_complete());
+    }
+}

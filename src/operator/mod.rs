@@ -1,0 +1,274 @@
+//! The operator: observe, decide, apply, report, once a second and on every change.
+//!
+//! One [`Operator`] follows every site of a cluster. Followers observe; the leader decides. It reaches the world through
+//! three ports alone ([`Ports`]), so that the same code runs in a cluster, in the demo and in the simulation.
+
+pub mod apply;
+pub mod cache;
+pub mod leader;
+pub mod leases;
+pub mod observe;
+pub mod own;
+pub mod problem;
+pub mod report;
+pub mod site;
+pub mod tables;
+
+use crate::link::Uplink;
+use crate::market::Feeds;
+use crate::store::{Answer, Key, Kind, Seen, Store, Write, WriteId};
+use ampacity_core::decide::decide;
+use ampacity_core::guard::{LoadId, Order};
+use ampacity_core::units::{Span, Time};
+use cache::Cache;
+use kube::ResourceExt;
+use leader::{Leader, Standing};
+use own::AgentPods;
+use site::Site;
+use std::collections::BTreeMap;
+
+/// A shed that is not answered within this means that this leader cannot write: it stops renewing its Lease.
+const SHED_ANSWERED_WITHIN: Span = Span::seconds(6);
+
+/// The operator's ways to the world.
+pub struct Ports<'a> {
+    /// The API server.
+    pub store: &'a mut dyn Store,
+    /// The agents.
+    pub link: &'a mut dyn Uplink,
+    /// Prices, hashprice, meters.
+    pub feeds: &'a mut dyn Feeds,
+}
+
+/// How an operator is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its own name: the pod's.
+    pub name: String,
+    /// Where loads and agents live.
+    pub namespace: String,
+    /// How the agents of containers are run.
+    pub agents: AgentPods,
+}
+
+/// Why an operator must exit: whoever starts it again starts it afresh.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exit {
+    /// It led and must not any more.
+    #[error("leadership lost: {0}")]
+    Leadership(&'static str),
+    /// The guard's account does not hold any more.
+    #[error("guard: {0}")]
+    Guard(#[from] ampacity_core::guard::ledger::Exit),
+}
+
+/// What a write was for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    /// An order on a load of a site.
+    Order { site: String, load: LoadId, order: Order, shed: bool, sent: Time },
+    /// The release of a load.
+    Release { site: String, load: LoadId },
+    /// Anything that is simply tried again when it is still needed.
+    Other,
+}
+
+/// One operator of a cluster.
+pub struct Operator {
+    options: Options,
+    cache: Cache,
+    leader: Leader,
+    leading: Option<u64>,
+    sites: BTreeMap<String, Site>,
+    purposes: BTreeMap<WriteId, Purpose>,
+    stale_tables: bool,
+}
+
+impl Operator {
+    /// A follower that knows nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            leader: Leader::new(&options.name),
+            options,
+            cache: Cache::default(),
+            leading: None,
+            sites: BTreeMap::new(),
+            purposes: BTreeMap::new(),
+            stale_tables: true,
+        }
+    }
+
+    /// Where it stands.
+    pub fn standing(&self, now: Time) -> Standing {
+        self.leader.standing(now)
+    }
+
+    /// Its sites.
+    pub fn sites(&self) -> impl Iterator<Item = &Site> {
+        self.sites.values()
+    }
+
+    /// One turn of the loop.
+    ///
+    /// # Errors
+    /// It must exit; nothing was written in this turn.
+    pub fn step(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
+        self.take_in(ports, now)?;
+        self.read_sites(now)?;
+        self.elect(ports, now)?;
+        if self.leading.is_none() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.sites.keys().cloned().collect();
+        for name in names {
+            self.turn(&name, ports, now)?;
+        }
+        Ok(())
+    }
+
+    /// Observe, decide, apply, report: one site.
+    fn turn(&mut self, name: &str, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
+        let Some(site) = self.sites.get_mut(name) else { return Ok(()) };
+        let Some(spec) = site.tables.as_ref().map(|t| t.budget.spec.clone()) else { return Ok(()) };
+        let mut errors = Vec::new();
+        let prices = observe::prices(name, &spec, ports.feeds, now, &mut errors);
+        site.read_meters(ports.feeds, now, &mut errors)?;
+        let leases = Vec::new();
+        let Some(snapshot) = site.snapshot(&prices, leases, now) else { return Ok(()) };
+        let plan = decide(&snapshot);
+        site.memory = plan.memory.clone();
+
+        let mut writes = own::births(site, &self.options, now);
+        if spec.policy.mode == crate::api::power_budget::Mode::Active {
+            writes.extend(apply::orders(site, &plan, ports.link, now));
+        }
+        writes.extend(report::budget(site, &plan, &prices, &errors, self.leader.holder(), now));
+        site.plan = Some(plan);
+        for (write, purpose) in writes {
+            let id = ports.store.submit(write);
+            self.purposes.insert(id, purpose);
+        }
+        Ok(())
+    }
+
+    /// Folds what the API server and the agents showed.
+    fn take_in(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
+        for seen in ports.store.poll() {
+            if let Seen::Answer(id, answer) = &seen {
+                self.answered(*id, answer, now)?;
+            }
+            if let Seen::Listed(Kind::Leadership) = seen {
+                self.leader.listed();
+            }
+            for key in self.cache.take(&seen) {
+                self.changed(&key, now)?;
+            }
+        }
+        for report in ports.link.poll() {
+            let site = self.sites.values_mut().find(|site| site.id(&report.load).is_some());
+            if let Some(site) = site {
+                site.hear(report, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, key: &Key, now: Time) -> Result<(), Exit> {
+        match key.kind {
+            Kind::Leadership => {
+                let facts = match self.cache.get(key) {
+                    Some(crate::store::Object::Leadership(facts)) => Some(facts.as_ref()),
+                    _ => None,
+                };
+                self.leader.saw(facts, now);
+            }
+            Kind::ControllableLoad => {
+                let load = self.cache.load(key).cloned();
+                if let Some(load) = &load {
+                    self.leader.saw_epoch(u64::try_from(load.spec.order.epoch).unwrap_or(0));
+                }
+                for site in self.sites.values_mut() {
+                    let ours = load.as_ref().map_or(site.id(&key.name).is_some(), |l| l.spec.budget == site.name);
+                    if ours && site.ledger.is_some() {
+                        site.see_load(&key.name, load.as_deref(), now)?;
+                    }
+                }
+            }
+            Kind::Job | Kind::Pod | Kind::ComputeLease => {}
+            _ => self.stale_tables = true,
+        }
+        Ok(())
+    }
+
+    /// Reads the tables of every site again where something that people write has changed.
+    fn read_sites(&mut self, now: Time) -> Result<(), Exit> {
+        if !std::mem::take(&mut self.stale_tables) {
+            for site in self.sites.values_mut() {
+                site.follow_tree();
+            }
+            return Ok(());
+        }
+        for budget in self.cache.budgets() {
+            let name = budget.name_any();
+            let site = self.sites.entry(name.clone()).or_insert_with(|| Site::new(&name));
+            site.read(&self.cache, budget, now);
+            site.follow_tree();
+            site.learn_tombstones(now)?;
+        }
+        Ok(())
+    }
+
+    /// Takes part in the election; a new leader claims everything that is known.
+    fn elect(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
+        if !self.cache.is_complete() {
+            return Ok(());
+        }
+        for site in self.sites.values() {
+            let led = site.tables.as_ref().and_then(|t| t.budget.status.as_ref()?.leader.as_ref());
+            self.leader.saw_epoch(led.and_then(|l| u64::try_from(l.epoch).ok()).unwrap_or(0));
+        }
+        let healthy = !self.purposes.values().any(|purpose| {
+            matches!(purpose, Purpose::Order { shed: true, sent, .. } if now.since(*sent) > SHED_ANSWERED_WITHIN)
+        });
+        if let Some(write) = self.leader.step(now, healthy) {
+            let id = ports.store.submit(write);
+            self.leader.submitted(id);
+        }
+        match self.leader.standing(now) {
+            Standing::Lost(why) => Err(Exit::Leadership(why)),
+            Standing::Following => Ok(()),
+            Standing::Leading { epoch } => {
+                let fresh = self.leading.is_none();
+                self.leading = Some(epoch);
+                for site in self.sites.values_mut().filter(|site| fresh || site.ledger.is_none()) {
+                    site.lead(epoch, &self.cache, now)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn answered(&mut self, id: WriteId, answer: &Answer, now: Time) -> Result<(), Exit> {
+        if self.leader.answered(id, answer, now) {
+            return Ok(());
+        }
+        match self.purposes.remove(&id) {
+            Some(Purpose::Order { site, load, order, .. }) => {
+                if let Some(site) = self.sites.get_mut(&site) {
+                    apply::answered(site, load, order, answer, now)?;
+                }
+            }
+            Some(Purpose::Release { site, load }) => {
+                let row = self.sites.get_mut(&site).and_then(|site| site.rows.get_mut(load.index()));
+                if let (Some(row), Answer::Accepted(_)) = (row, answer) {
+                    row.released = true;
+                }
+            }
+            Some(Purpose::Other) | None => {}
+        }
+        Ok(())
+    }
+}
+
+/// A write and what it is for.
+type Purposed = (Write, Purpose);

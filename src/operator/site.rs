@@ -1,0 +1,309 @@
+//! One site as the operator follows it: its tables, its loads, the guard's ledger while this operator leads, and what
+//! the last decision left to be remembered.
+
+use super::cache::Cache;
+use super::problem::Problem;
+use super::tables::{FirstSeen, LoadTerms, Tables};
+use crate::api::{ControllableLoad, PowerBudget};
+use crate::link::Report;
+use crate::store::{Key, Kind, Object, order, time};
+use ampacity_core::guard::ledger::Exit;
+use ampacity_core::guard::{
+    Heartbeat, HolderId, KnownLimit, Ledger, LoadFacts, LoadId, LoadView, Seen as Learned, Statement,
+};
+use ampacity_core::memory::Memory;
+use ampacity_core::plan::Plan;
+use ampacity_core::snapshot::{Member, Reading};
+use ampacity_core::tree::{NodeId, Tree};
+use ampacity_core::units::{Span, Time, Watts};
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A load whose owner is not known here is taken to need this long for a proof.
+const UNKNOWN_PROOF: Span = Span::minutes(2);
+
+/// One load of a site.
+#[derive(Clone, Debug)]
+pub struct LoadRow {
+    /// The object's name.
+    pub name: String,
+    /// The object.
+    pub key: Key,
+    /// The name of its feeder.
+    pub feeder: String,
+    /// What it is one of; `Retired` where no fleet or pool wants it any more.
+    pub member: Member,
+    /// Its feeder, nameplate, fallback and proof time.
+    pub terms: LoadTerms,
+    /// The agent's newest report and when it arrived.
+    pub report: Option<(Report, Time)>,
+    /// It is being deleted.
+    pub leaving: bool,
+    /// Proved at 0 W, or a named person gave their word: when it is gone, it counts nothing.
+    pub released: bool,
+}
+
+/// One site.
+#[derive(Debug)]
+pub struct Site {
+    /// The budget's name.
+    pub name: String,
+    /// The site as configured; none until a budget of this name made sense.
+    pub tables: Option<Tables>,
+    /// What is wrong with its objects.
+    pub problems: Vec<Problem>,
+    /// When its events were first seen.
+    pub first_seen: FirstSeen,
+    /// Its loads, by [`LoadId`].
+    pub rows: Vec<LoadRow>,
+    ids: BTreeMap<String, LoadId>,
+    /// The guard's account, while this operator leads.
+    pub ledger: Option<Ledger>,
+    /// What the last decision left.
+    pub memory: Memory,
+    /// The last decision.
+    pub plan: Option<Plan>,
+    /// By node: the meter's last sample.
+    pub meters: Vec<Option<Reading>>,
+    /// By node: the read-back setpoint of its relay.
+    pub relays: BTreeMap<NodeId, Watts>,
+    /// By feeder's name: the nameplate sums that the budget's status is to keep.
+    pub nameplates: BTreeMap<String, Watts>,
+    /// When the budget's status was last written.
+    pub reported: Time,
+}
+
+impl Site {
+    /// A site of which nothing is known.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            tables: None,
+            problems: Vec::new(),
+            first_seen: FirstSeen::new(),
+            rows: Vec::new(),
+            ids: BTreeMap::new(),
+            ledger: None,
+            memory: Memory::default(),
+            plan: None,
+            meters: Vec::new(),
+            relays: BTreeMap::new(),
+            nameplates: BTreeMap::new(),
+            reported: Time::ZERO,
+        }
+    }
+
+    /// The site's key.
+    pub fn key(&self) -> Key {
+        Key::cluster(Kind::PowerBudget, &self.name)
+    }
+
+    /// Reads the tables again. Where the budget makes no sense any more, its old form stays in force.
+    pub fn read(&mut self, cache: &Cache, budget: &Arc<PowerBudget>, now: Time) {
+        for event in cache.events().filter(|e| e.spec.target.budget == self.name) {
+            let told = event.status.as_ref().and_then(|s| s.seen_time.as_ref()).map(time);
+            self.first_seen.entry(event.name_any()).or_insert_with(|| told.unwrap_or(now));
+        }
+        self.first_seen.retain(|name, _| cache.event(&Key::cluster(Kind::GridEvent, name)).is_some());
+        let (tables, problems) = Tables::read(cache, budget, &self.first_seen);
+        self.problems = problems;
+        if let Some(tables) = tables {
+            self.tables = Some(tables);
+        }
+        self.assign_members();
+    }
+
+    /// The tree as it counts now: each hall at its limit, or at what its relay was read back at.
+    pub fn tree(&self) -> Option<Tree> {
+        let tables = self.tables.as_ref()?;
+        let mut nodes = tables.tree.nodes().to_vec();
+        for hall in &tables.halls {
+            if let Some(node) = nodes.get_mut(hall.index()) {
+                let closed = (node.limit - node.reserve).without(node.loss);
+                let read_back = self.relays.get(hall).copied().unwrap_or(closed);
+                node.auxiliary = node.auxiliary.max(closed.min(read_back));
+            }
+        }
+        Tree::new(nodes).ok()
+    }
+
+    /// Brings the guard's tree up to the configured one: a tree that was set a turn ago is accepted, another is set.
+    /// A tree that lacks a node with loads is refused; the one before it stays.
+    pub fn follow_tree(&mut self) {
+        let Some(tree) = self.tree() else { return };
+        let Some(ledger) = &mut self.ledger else { return };
+        if *ledger.tree() == tree {
+            ledger.accept_tree();
+        } else if let Err(missing) = ledger.set_tree(tree) {
+            let message = format!("spec.feeders: {missing}");
+            let problem = Problem::invalid(Key::cluster(Kind::PowerBudget, &self.name), message);
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        } else {
+            for row in &mut self.rows {
+                row.terms.node = ledger.tree().find(&row.feeder).unwrap_or(NodeId::SITE);
+            }
+        }
+    }
+
+    /// The load's place.
+    pub fn id(&self, name: &str) -> Option<LoadId> {
+        self.ids.get(name).copied()
+    }
+
+    /// The row of a load.
+    pub fn row(&self, id: LoadId) -> Option<&LoadRow> {
+        self.rows.get(id.index())
+    }
+
+    /// Starts to lead: every load that is known, at nameplate until it is claimed and read.
+    pub fn lead(&mut self, epoch: u64, cache: &Cache, now: Time) -> Result<(), Exit> {
+        self.rows.clear();
+        self.ids.clear();
+        self.memory = Memory::default();
+        let Some(tree) = self.tree() else { return Ok(()) };
+        self.ledger = Some(Ledger::new(epoch, tree, std::iter::empty(), now));
+        let loads: Vec<Arc<ControllableLoad>> =
+            cache.loads().filter(|load| load.spec.budget == self.name).cloned().collect();
+        for load in loads {
+            self.see_load(&load.name_any(), Some(&load), now)?;
+        }
+        self.learn_tombstones(now)
+    }
+
+    /// A load stands like this now, or is gone.
+    ///
+    /// # Errors
+    /// This operator must exit.
+    pub fn see_load(&mut self, name: &str, load: Option<&ControllableLoad>, now: Time) -> Result<(), Exit> {
+        let id = match (self.id(name), load) {
+            (Some(id), _) => id,
+            (None, Some(load)) => self.add(load, now),
+            (None, None) => return Ok(()),
+        };
+        let Some(row) = self.rows.get_mut(id.index()) else { return Ok(()) };
+        if let Some(load) = load {
+            row.leaving = load.metadata.deletion_timestamp.is_some();
+            row.released |= load.annotations().contains_key(crate::api::RELEASED_BY_ANNOTATION);
+        }
+        let gone = load.is_none() && row.released;
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        if gone {
+            return ledger.learn(Learned::Released(id), now);
+        }
+        ledger.learn(Learned::Load(id, load.map(view)), now)
+    }
+
+    fn add(&mut self, load: &ControllableLoad, now: Time) -> LoadId {
+        let name = load.name_any();
+        let node = self.tables.as_ref().and_then(|t| t.tree.find(&load.spec.feeder)).unwrap_or(NodeId::SITE);
+        let terms = LoadTerms {
+            node,
+            nameplate: load.spec.nameplate_watts.watts(),
+            fallback: load.spec.fallback_watts.watts(),
+            proof_within: UNKNOWN_PROOF,
+        };
+        let facts = LoadFacts { node, nameplate: terms.nameplate, proof_within: self.proof_within(load) };
+        let next = LoadId(u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
+        let id = self.ledger.as_mut().map_or(next, |ledger| ledger.add(facts.clone(), now));
+        let key = Object::ControllableLoad(Arc::new(load.clone())).key();
+        let terms = LoadTerms { proof_within: facts.proof_within, ..terms };
+        let row = LoadRow {
+            name: name.clone(),
+            key,
+            feeder: load.spec.feeder.clone(),
+            member: Member::Retired,
+            terms,
+            report: None,
+            leaving: false,
+            released: false,
+        };
+        self.rows.push(row);
+        self.ids.insert(name, id);
+        self.assign_members();
+        id
+    }
+
+    fn proof_within(&self, load: &ControllableLoad) -> Span {
+        let Some(tables) = &self.tables else { return UNKNOWN_PROOF };
+        let owner = &load.spec.owner;
+        let fleet = tables.fleets.iter().find(|row| Some(&row.core.name) == owner.fleet.as_ref());
+        let pool = tables.pools.iter().find(|row| Some(&row.core.name) == owner.pool.as_ref());
+        fleet.map(|f| &f.terms).or(pool.map(|p| &p.terms)).map_or(UNKNOWN_PROOF, |terms| terms.proof_within)
+    }
+
+    /// Says of every load what it is one of, by the names that the tables give their loads.
+    fn assign_members(&mut self) {
+        let Some(tables) = &self.tables else { return };
+        let members: BTreeMap<String, Member> = tables.wanted_loads().map(|want| (want.name, want.member)).collect();
+        for row in &mut self.rows {
+            let wanted = members.get(&row.name).copied().filter(|_| !row.leaving);
+            row.member = wanted.unwrap_or(Member::Retired);
+        }
+    }
+
+    /// An agent reported.
+    ///
+    /// # Errors
+    /// This operator must exit.
+    pub fn hear(&mut self, report: Report, now: Time) -> Result<(), Exit> {
+        let Some(id) = self.id(&report.load) else { return Ok(()) };
+        if let (Some(ledger), Some(ceiling)) = (&mut self.ledger, report.ceiling) {
+            let beat =
+                Heartbeat { order: report.order, holder: report.holder, ceiling, proof_expires: report.proof_expires };
+            ledger.learn(Learned::Heartbeat(id, beat), now)?;
+        }
+        if let Some(row) = self.rows.get_mut(id.index()) {
+            row.report = Some((report, now));
+        }
+        Ok(())
+    }
+
+    /// Nameplate sums as the budget keeps them.
+    ///
+    /// # Errors
+    /// This operator must exit.
+    pub fn learn_tombstones(&mut self, now: Time) -> Result<(), Exit> {
+        let (Some(tables), Some(ledger)) = (&self.tables, &mut self.ledger) else { return Ok(()) };
+        let Some(status) = &tables.budget.status else { return Ok(()) };
+        for kept in &status.nameplates {
+            if let Some(node) = ledger.tree().find(&kept.feeder) {
+                ledger.learn(Learned::Tombstone(node, kept.nameplate_watts.watts()), now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What safety counts with, of a load's object. A statement under another protocol, or one that cannot be read, is none.
+pub fn view(load: &ControllableLoad) -> LoadView {
+    let spec = &load.spec;
+    let schedule = spec.schedule.iter().map(|limit| KnownLimit {
+        from: time(&limit.from),
+        until: limit.to.as_ref().map_or(Time::MAX, time),
+        limit: limit.limit_watts.watts(),
+    });
+    LoadView {
+        setpoint: spec.setpoint_watts.watts(),
+        order: order(spec.order),
+        nameplate: spec.nameplate_watts.watts(),
+        fallback: spec.fallback_watts.watts(),
+        schedule: schedule.collect(),
+        stated: statement(load),
+        revision: load.metadata.resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(0),
+    }
+}
+
+fn statement(load: &ControllableLoad) -> Option<Statement> {
+    let status = load.status.as_ref()?;
+    let holder = HolderId(u64::from_str_radix(&status.holder.as_ref()?.uid, 16).ok()?);
+    let understood = status.protocol.is_none_or(|protocol| protocol == crate::api::controllable_load::PROTOCOL);
+    Some(Statement {
+        ceiling: status.ceiling_watts.filter(|_| understood).map(|w| w.watts()),
+        order: status.order.map(order).unwrap_or_default(),
+        holder,
+        proof_expires: status.proof_expires.as_ref().map_or(Time::ZERO, time),
+    })
+}

@@ -1,0 +1,384 @@
+//! The port to the API server: typed changes in, typed writes out.
+//!
+//! Nothing here blocks and nothing here decides. A client polls what became known to it since it last asked, and hands
+//! over writes whose answers come back the same way: accepted, refused, or unknown. Two ends: `kube` in a cluster,
+//! `memory` in the demo, the back-test and the simulation. One contract table holds both to the same behaviour.
+
+pub mod memory;
+mod object;
+
+pub use object::{api_order, api_time, order, time};
+
+use crate::api::{
+    ComputeLease, ComputeLeaseStatus, ControllableLoad, ControllableLoadStatus, GpuPool, GpuPoolStatus, GridEvent,
+    GridEventStatus, LeaseClass, LeaseClassStatus, Lockout, LockoutStatus, MiningFleet, MiningFleetStatus, PowerBudget,
+    PowerBudgetStatus,
+};
+use ampacity_core::guard::Order;
+use ampacity_core::units::{Span, Time, Watts};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The name of the leader's Lease.
+pub const LEADERSHIP_NAME: &str = "ampacity-operator";
+
+/// What sort of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `PowerBudget`.
+    PowerBudget,
+    /// `MiningFleet`.
+    MiningFleet,
+    /// `GpuPool`.
+    GpuPool,
+    /// `LeaseClass`.
+    LeaseClass,
+    /// `ComputeLease`.
+    ComputeLease,
+    /// `GridEvent`.
+    GridEvent,
+    /// `Lockout`.
+    Lockout,
+    /// `ControllableLoad`.
+    ControllableLoad,
+    /// `batch/v1` Job with a lease label.
+    Job,
+    /// Pod of such a Job, or an agent's.
+    Pod,
+    /// Node of a pool.
+    Node,
+    /// `coordination.k8s.io/v1` Lease of the leading operator.
+    Leadership,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::PowerBudget,
+        Self::MiningFleet,
+        Self::GpuPool,
+        Self::LeaseClass,
+        Self::ComputeLease,
+        Self::GridEvent,
+        Self::Lockout,
+        Self::ControllableLoad,
+        Self::Job,
+        Self::Pod,
+        Self::Node,
+        Self::Leadership,
+    ];
+}
+
+/// Which object. Names are shared, so that a key is cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; none for cluster-scoped kinds.
+    pub namespace: Option<Arc<str>>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// A cluster-scoped object.
+    pub fn cluster(kind: Kind, name: &str) -> Self {
+        Self { kind, namespace: None, name: name.into() }
+    }
+
+    /// A namespaced object.
+    pub fn namespaced(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: Some(namespace.into()), name: name.into() }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{:?} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{:?} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// An object as the API server holds it. The eight kinds whole; of the kinds of others, what we use.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// `PowerBudget`.
+    PowerBudget(Arc<PowerBudget>),
+    /// `MiningFleet`.
+    MiningFleet(Arc<MiningFleet>),
+    /// `GpuPool`.
+    GpuPool(Arc<GpuPool>),
+    /// `LeaseClass`.
+    LeaseClass(Arc<LeaseClass>),
+    /// `ComputeLease`.
+    ComputeLease(Arc<ComputeLease>),
+    /// `GridEvent`.
+    GridEvent(Arc<GridEvent>),
+    /// `Lockout`.
+    Lockout(Arc<Lockout>),
+    /// `ControllableLoad`.
+    ControllableLoad(Arc<ControllableLoad>),
+    /// Job.
+    Job(Arc<JobFacts>),
+    /// Pod.
+    Pod(Arc<PodFacts>),
+    /// Node.
+    Node(Arc<NodeFacts>),
+    /// The leader's Lease.
+    Leadership(Arc<LeadershipFacts>),
+}
+
+/// A tenant's Job, as far as we use it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFacts {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID: a Job recreated under the same name is another Job.
+    pub uid: String,
+    /// The lease named by its label.
+    pub lease: String,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// `spec.parallelism`.
+    pub parallelism: u32,
+    /// `nvidia.com/gpu` limits of one of its pods.
+    pub gpus_per_pod: u32,
+    /// `status.active`.
+    pub active: u32,
+    /// `status.terminating`.
+    pub terminating: u32,
+    /// Complete or failed for good.
+    pub finished: bool,
+    /// Annotations under our prefix.
+    pub annotations: BTreeMap<String, String>,
+    /// Another queue manages its `suspend` (a Kueue queue label).
+    pub managed_elsewhere: bool,
+    /// When it was created.
+    pub created: Option<Time>,
+    /// Resource version, for preconditions.
+    pub revision: String,
+}
+
+/// A pod of a lease's Job, or of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// The Job that owns it.
+    pub job: Option<String>,
+    /// The load whose agent it is.
+    pub agent_of: Option<String>,
+    /// Where it runs.
+    pub node: Option<String>,
+    /// `nvidia.com/gpu` limits.
+    pub gpus: u32,
+    /// Running, by its phase.
+    pub running: bool,
+    /// Succeeded or failed.
+    pub finished: bool,
+    /// It is being deleted.
+    pub terminating: bool,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Name.
+    pub name: String,
+    /// Labels, for the pools' selectors.
+    pub labels: BTreeMap<String, String>,
+    /// `nvidia.com/gpu` it can offer.
+    pub gpus: u32,
+    /// Ready.
+    pub ready: bool,
+}
+
+/// The leader's Lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeadershipFacts {
+    /// Who; empty: nobody.
+    pub holder: String,
+    /// The leader's epoch (an annotation: a Lease has no field for it).
+    pub epoch: u64,
+    /// When it last renewed, by its own clock. Watchers count from when they saw it change.
+    pub renewed: Time,
+    /// For how long a renewal holds.
+    pub duration: Span,
+    /// How often it changed hands.
+    pub transitions: u32,
+    /// Resource version, for preconditions.
+    pub revision: String,
+}
+
+/// One thing that became known to this client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// The object stands like this now.
+    Object(Object),
+    /// The object is gone.
+    Gone(Key),
+    /// The object exists and cannot be read: what the parser said. It must do no harm, and count at its worst.
+    Unreadable(Key, String),
+    /// All objects of the kind have been shown: what was not shown is not there.
+    Listed(Kind),
+    /// The watch of the kind broke: what is known of it grows old until it is listed again.
+    Broken(Kind),
+    /// A write was answered.
+    Answer(WriteId, Answer),
+}
+
+/// The number of a write, unique per client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub u64);
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It landed; the object as it now stands, where the server returned it.
+    Accepted(Option<Object>),
+    /// It did not land.
+    Refused(Refusal),
+    /// Lost, timed out, or a server error after which it may have landed, or may land yet.
+    Unknown,
+}
+
+/// Why a write did not land.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The object changed, or a precondition did not hold (409).
+    Conflict(String),
+    /// A rule of the schema, the order's fence among them (422).
+    Invalid(String),
+    /// Not allowed (403).
+    Forbidden(String),
+    /// There is no such object (404).
+    NotFound,
+    /// It exists already (409 on create).
+    Exists,
+    /// The client's own queue is full: nothing was sent. Try again next tick.
+    Busy,
+}
+
+/// One write. Every one has a time-out at the real end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Create a load, at its birth order.
+    CreateLoad(Box<ControllableLoad>),
+    /// Create a load's agent pod; the template is the operator's.
+    CreateAgent {
+        /// The load.
+        load: Key,
+        /// The pod's manifest.
+        pod: Box<serde_json::Value>,
+    },
+    /// A new order on a load. Fenced by the API server: its pair must rise.
+    Order {
+        /// The load.
+        load: Key,
+        /// The order.
+        order: Order,
+        /// The setpoint; none: a claim, which leaves it as it stands.
+        setpoint: Option<Watts>,
+        /// Where to go without a leader; none: as it stands.
+        fallback: Option<Watts>,
+        /// Known coming limits; none: as they stand.
+        schedule: Option<Vec<ampacity_core::guard::KnownLimit>>,
+    },
+    /// An agent's statement.
+    State {
+        /// The load.
+        load: Key,
+        /// The whole status.
+        status: Box<ControllableLoadStatus>,
+        /// Accepted only while the spec carries this order (the status's own order; checked by CEL), or while the
+        /// object has this resource version.
+        revision: Option<String>,
+    },
+    /// Server-side applied status of one of the platform's or tenants' objects.
+    Status(Key, Box<Status>),
+    /// Take, renew or release the leadership.
+    Lead {
+        /// How it is to stand.
+        facts: LeadershipFacts,
+        /// Resource version that it must still have; none: it must not exist.
+        revision: Option<String>,
+    },
+    /// Flip a Job's switch and set our annotations on it (none: remove). Only on this UID.
+    Job {
+        /// The Job.
+        job: Key,
+        /// Its UID.
+        uid: String,
+        /// `spec.suspend`; none: as it stands.
+        suspend: Option<bool>,
+        /// Annotations under our prefix.
+        annotations: BTreeMap<String, Option<String>>,
+    },
+    /// Delete a pod of a lease's Job.
+    DeletePod {
+        /// The pod.
+        pod: Key,
+        /// Its UID.
+        uid: String,
+        /// Grace; none: the pod's own.
+        grace: Option<Span>,
+    },
+    /// Replace our finalizer on an object: present or absent.
+    Finalizer {
+        /// The object.
+        key: Key,
+        /// Whether it is to be there.
+        present: bool,
+    },
+    /// Delete one of the operator's own loads, or an agent pod.
+    Delete(Key),
+    /// An Event that a person may read.
+    Event {
+        /// About what.
+        regarding: Key,
+        /// `Warning` instead of `Normal`.
+        warning: bool,
+        /// One word, CamelCase.
+        reason: &'static str,
+        /// What was done.
+        action: &'static str,
+        /// A sentence.
+        note: String,
+    },
+}
+
+/// A status to be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    /// Of a `PowerBudget`.
+    PowerBudget(PowerBudgetStatus),
+    /// Of a `MiningFleet`.
+    MiningFleet(MiningFleetStatus),
+    /// Of a `GpuPool`.
+    GpuPool(GpuPoolStatus),
+    /// Of a `LeaseClass`.
+    LeaseClass(LeaseClassStatus),
+    /// Of a `ComputeLease`.
+    ComputeLease(ComputeLeaseStatus),
+    /// Of a `GridEvent`.
+    GridEvent(GridEventStatus),
+    /// Of a `Lockout`.
+    Lockout(LockoutStatus),
+}
+
+/// A client of the API server.
+pub trait Store {
+    /// What became known since the last call, in order for each object. Bounded: the rest comes with the next call.
+    fn poll(&mut self) -> Vec<Seen>;
+
+    /// Hands over a write. Its answer comes with a later [`Store::poll`], within the end's time-out, always.
+    fn submit(&mut self, write: Write) -> WriteId;
+}
