@@ -4,6 +4,7 @@
 use super::cache::Cache;
 use super::problem::Problem;
 use super::tables::{FirstSeen, LoadTerms, Tables};
+use super::tenants::LeaseRow;
 use crate::api::{ControllableLoad, PowerBudget};
 use crate::link::Report;
 use crate::store::{Key, Kind, Object, order, time};
@@ -70,6 +71,8 @@ pub struct Site {
     pub relays: BTreeMap<NodeId, Watts>,
     /// By feeder's name: the nameplate sums that the budget's status is to keep.
     pub nameplates: BTreeMap<String, Watts>,
+    /// Its leases, by `namespace/name`.
+    pub leases: BTreeMap<String, LeaseRow>,
     /// When the budget's status was last written.
     pub reported: Time,
 }
@@ -90,6 +93,7 @@ impl Site {
             meters: Vec::new(),
             relays: BTreeMap::new(),
             nameplates: BTreeMap::new(),
+            leases: BTreeMap::new(),
             reported: Time::ZERO,
         }
     }
@@ -163,6 +167,7 @@ impl Site {
         self.rows.clear();
         self.ids.clear();
         self.memory = Memory::default();
+        self.leases.clear();
         let Some(tree) = self.tree() else { return Ok(()) };
         self.ledger = Some(Ledger::new(epoch, tree, std::iter::empty(), now));
         let loads: Vec<Arc<ControllableLoad>> =
