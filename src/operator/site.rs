@@ -3,6 +3,7 @@
 
 use super::cache::Cache;
 use super::problem::Problem;
+use super::report::Told;
 use super::tables::{FirstSeen, LoadTerms, Tables};
 use super::tenants::LeaseRow;
 use crate::api::{ControllableLoad, PowerBudget};
@@ -73,8 +74,10 @@ pub struct Site {
     pub nameplates: BTreeMap<String, Watts>,
     /// Its leases, by `namespace/name`.
     pub leases: BTreeMap<String, LeaseRow>,
-    /// When the budget's status was last written.
-    pub reported: Time,
+    /// What people were told already.
+    pub told: Told,
+    /// What the last turn has to tell a person: a few lines, each beginning with its topic and a colon.
+    pub feed: Vec<String>,
 }
 
 impl Site {
@@ -94,7 +97,8 @@ impl Site {
             relays: BTreeMap::new(),
             nameplates: BTreeMap::new(),
             leases: BTreeMap::new(),
-            reported: Time::ZERO,
+            told: Told::default(),
+            feed: Vec::new(),
         }
     }
 
@@ -168,6 +172,7 @@ impl Site {
         self.ids.clear();
         self.memory = Memory::default();
         self.leases.clear();
+        self.told = Told::default();
         let Some(tree) = self.tree() else { return Ok(()) };
         self.ledger = Some(Ledger::new(epoch, tree, std::iter::empty(), now));
         let loads: Vec<Arc<ControllableLoad>> =
