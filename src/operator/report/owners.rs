@@ -13,6 +13,9 @@ use ampacity_core::snapshot::{Member, Ownership};
 use ampacity_core::units::{UsdPerPhDay, Watts};
 use kube::ResourceExt;
 
+/// Millionths of a dollar: nobody compares break-evens more finely.
+const CENT: i64 = 10_000;
+
 /// What the loads of one fleet or pool add up to.
 pub(super) struct Tally {
     /// That exist.
@@ -101,7 +104,7 @@ fn status(scene: &Scene<'_>, fleet: &MiningFleet) -> MiningFleetStatus {
     status.setpoint_watts = WattsQuantity::new(tally.setpoint.get());
     status.measured_watts = WattsQuantity::new(tally.measured.get());
     let hashprice = scene.turn.prices.hashprice.value();
-    status.break_even_per_mwh = hashprice.and_then(|h| break_even(row, h)).map(|v| SignedMoney::new(v.get()));
+    status.break_even_per_mwh = hashprice.and_then(|h| break_even(row, h)).map(|v| SignedMoney::new(v.get() - v.get().rem_euclid(CENT)));
     status
 }
 
