@@ -1,6 +1,6 @@
 //! The status of a `PowerBudget`.
 
-use super::{Conditions, Draft, Scene, few, rejection, whole};
+use super::{Conditions, Draft, Scene, few, many, rejection, whole};
 use crate::api::PowerBudget;
 use crate::api::power_budget::{
     Leader, Mode, NodeStatus, PowerBudgetCondition as Type, PowerBudgetReason as Word, PowerBudgetStatus, Split,
@@ -137,14 +137,18 @@ fn ready(scene: &Scene<'_>, over: &Said) -> (bool, Word, String) {
     let waiting = |name: &&String| scene.site.id(name).is_none_or(|load| !scene.under_orders(load));
     let missing: Vec<String> = wanted.iter().filter(waiting).cloned().collect();
     if missing.is_empty() {
-        return (true, Word::Operating, format!("{} loads under orders", wanted.len()));
+        return (true, Word::Operating, format!("{} under orders", many(wanted.len(), "load")));
     }
-    let message = format!("{} of {} loads not claimed and proved: {}", missing.len(), wanted.len(), few(&missing));
-    (false, Word::TakingOver, message)
+    let is_lost = |name: &String| {
+        scene.site.id(name).is_some_and(|load| scene.site.row(load).is_some_and(|row| scene.lost(load, row).is_some()))
+    };
+    let word = if missing.iter().all(is_lost) { Word::Silent } else { Word::TakingOver };
+    let all = many(wanted.len(), "load");
+    (false, word, format!("{} of {all} not claimed and proved: {}", missing.len(), few(&missing)))
 }
 
 fn over_limit(scene: &Scene<'_>) -> Said {
-    let overruns = scene.ledger.overrun(scene.now);
+    let overruns = scene.overruns();
     let known = overruns.iter().any(|over| over.verdict == Verdict::Known);
     let of = |over: &ampacity_core::guard::ledger::Overrun| {
         let what = match over.verdict {
@@ -172,8 +176,14 @@ fn meter_stale(scene: &Scene<'_>) -> Said {
 /// What is said of stale prices; none while each that the site has a source for is fresh.
 pub(super) fn price_stale(scene: &Scene<'_>) -> Option<String> {
     let (spec, prices) = (&scene.tables.budget.spec, scene.turn.prices);
-    let energy = spec.energy_price.as_ref().and_then(|_| stale(scene, prices.energy, |v: UsdPerMwh| price(v)));
-    let hash = spec.hashprice.as_ref().and_then(|_| stale(scene, prices.hashprice, |v: UsdPerPhDay| v.to_string()));
+    let energy = spec
+        .energy_price
+        .as_ref()
+        .and_then(|_| stale(scene, prices.energy, prices.energy_point, |v: UsdPerMwh| price(v)));
+    let hash = spec
+        .hashprice
+        .as_ref()
+        .and_then(|_| stale(scene, prices.hashprice, prices.hashprice_point, |v: UsdPerPhDay| v.to_string()));
     let said: Vec<String> =
         [energy.map(|what| format!("energy price {what}")), hash.map(|what| format!("hashprice {what}"))]
             .into_iter()
@@ -182,14 +192,12 @@ pub(super) fn price_stale(scene: &Scene<'_>) -> Option<String> {
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-fn stale<T>(scene: &Scene<'_>, quote: Quote<T>, show: fn(T) -> String) -> Option<String> {
+fn stale<T>(scene: &Scene<'_>, quote: Quote<T>, newest: Option<Point>, show: fn(T) -> String) -> Option<String> {
+    let last = newest.map_or("never seen".into(), |p| format!("last for {} UTC", scene.names().time(p.since)));
     match quote {
         Quote::Fresh { .. } => None,
-        Quote::Substituted { value, last } => {
-            let last = last.map_or("never seen".into(), |at| format!("last for {} UTC", scene.names().time(at)));
-            Some(format!("{last}: acts on {} instead", show(value)))
-        }
-        Quote::Missing => Some("unknown: nothing moves for economics".into()),
+        Quote::Substituted { value, .. } => Some(format!("{last}: acts on {} instead", show(value))),
+        Quote::Missing => Some(format!("{last}: nothing moves for economics")),
     }
 }
 

@@ -53,7 +53,7 @@ impl Told {
         let begun = standing.iter().filter(|(fact, _)| !told.contains_key(*fact));
         let begun: Vec<(Fact, bool, String)> = begun.map(|(f, s)| (f.clone(), true, s.note.clone())).collect();
         let ended = ended.into_iter().map(|fact| {
-            let note = fact.over(&standing);
+            let note = fact.over(scene, &standing);
             (fact, false, note)
         });
         for (fact, begins, note) in begun.into_iter().chain(ended) {
@@ -95,7 +95,8 @@ impl Told {
 /// The Events of a turn. In Shadow nothing that leases or loads are told of has happened.
 pub(super) fn writes(scene: &Scene<'_>, news: Vec<News>) -> Vec<Purposed> {
     let shadow = scene.tables.budget.spec.policy.mode == Mode::Shadow;
-    let real = |news: &News| !shadow || !news.what.is_done_to_tenants();
+    // Prices cross what a fleet earns many times a day: a line in passing, no Event.
+    let real = |news: &News| news.what != What::PricedOut && (!shadow || !news.what.is_done_to_tenants());
     let write = |news: News| {
         let form = news.what.form(news.begins)?;
         let note: String = news.note.chars().take(NOTE_MAX / 4).collect();

@@ -1,8 +1,9 @@
 //! What stands at a site and is worth telling when it begins or ends.
 
+use super::owners::break_even;
 use super::{Scene, budget, seen};
 use crate::operator::cache::Cache;
-use crate::operator::reason::{money, sentence, short};
+use crate::operator::reason::{money, price, sentence, short};
 use crate::store::{Key, Kind};
 use ampacity_core::guard::ledger::Verdict;
 use ampacity_core::lease::{Contract, LeaseState, NoticeReason};
@@ -21,6 +22,7 @@ pub(super) enum What {
     EventLate,
     MeterStale,
     PriceStale,
+    PricedOut,
     Leading,
     Locked,
     EventActive,
@@ -57,6 +59,8 @@ impl What {
             (Self::MeterStale, false) => ("MeterBack", "Hold", false, "alarm"),
             (Self::PriceStale, true) => ("PriceStale", "Price", true, "price"),
             (Self::PriceStale, false) => ("PriceBack", "Price", false, "price"),
+            (Self::PricedOut, true) => ("PricedOut", "Price", false, "price"),
+            (Self::PricedOut, false) => ("PaysAgain", "Price", false, "price"),
             (Self::Leading, true) => ("TookOver", "Lead", false, "leader"),
             (Self::Locked, true) => ("LockedOut", "Lockout", false, "lockout"),
             (Self::EventActive, true) => ("InForce", "Limit", false, "event"),
@@ -101,7 +105,7 @@ type Standing = BTreeMap<Fact, Stands>;
 
 impl Fact {
     /// What is to be told when it is so no more; empty: nothing, for something else says it.
-    pub(super) fn over(&self, standing: &Standing) -> String {
+    pub(super) fn over(&self, scene: &Scene<'_>, standing: &Standing) -> String {
         let who = short(&self.who);
         let now = |what| standing.keys().any(|fact| fact.what == what && fact.regarding == self.regarding);
         match self.what {
@@ -109,6 +113,11 @@ impl Fact {
             What::NotProved => format!("{who} proved its order"),
             What::AgentLost => format!("the agent of {who} is back"),
             What::MeterStale => format!("the meter of {who} is read again"),
+            What::PricedOut => {
+                scene.turn.prices.energy.value().map_or_else(String::new, |energy| {
+                    format!("power costs {} USD/MWh: {who} pays again", price(energy))
+                })
+            }
             What::PriceStale => "prices are fresh again".into(),
             What::EventActive => format!("grid event {who} is over"),
             What::Notice if now(What::Granted) => format!("{who}: notice withdrawn, it runs on"),
@@ -121,6 +130,7 @@ impl Fact {
 pub(super) fn standing(scene: &Scene<'_>, cache: &Cache) -> Standing {
     let mut facts = Standing::new();
     site(scene, &mut facts);
+    priced_out(scene, &mut facts);
     loads(scene, &mut facts);
     asked(scene, cache, &mut facts);
     for (name, award) in scene.turn.leases.iter().zip(&scene.turn.plan.leases) {
@@ -136,7 +146,7 @@ fn put(facts: &mut Standing, what: What, regarding: &Key, who: &str, note: Strin
 
 fn site(scene: &Scene<'_>, facts: &mut Standing) {
     let key = scene.site.key();
-    for over in scene.ledger.overrun(scene.now) {
+    for over in scene.overruns() {
         let node = scene.node(over.node);
         let why = if over.verdict == Verdict::Known { "known" } else { "for all that is not known" };
         let note = format!("{node}: bounds of {} pass {}, {why}", over.bounds, over.capacity.at_least_zero());
@@ -153,6 +163,18 @@ fn site(scene: &Scene<'_>, facts: &mut Standing) {
     if let Some((name, epoch)) = scene.turn.leader {
         let note = format!("{} leads {} with epoch {epoch}", short(name), short(&scene.site.name));
         put(facts, What::Leading, &key, &epoch.to_string(), note, false);
+    }
+}
+
+/// Fleets that earn less with power than it costs.
+fn priced_out(scene: &Scene<'_>, facts: &mut Standing) {
+    let prices = scene.turn.prices;
+    let (Some(energy), Some(hashprice)) = (prices.energy.value(), prices.hashprice.value()) else { return };
+    for row in &scene.tables.fleets {
+        let Some(earns) = break_even(row, hashprice).filter(|earns| energy > *earns) else { continue };
+        let name = &row.core.name;
+        let note = format!("power costs {} USD/MWh: {} earns {} with it", price(energy), short(name), price(earns));
+        put(facts, What::PricedOut, &row.key, name, note, false);
     }
 }
 

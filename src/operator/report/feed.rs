@@ -58,6 +58,8 @@ impl Followed {
             // Where a load stands when it is first seen is no move.
             self.0.push(Last { watts: award.watts, underway: None });
         }
+        let settled = plan.loads.iter().zip(&mut self.0).filter(|(award, _)| award.reason != Reason::Ramp);
+        settled.for_each(|(_, told)| told.underway = None);
         let mut groups: BTreeMap<(Member, bool, &'static str, Watts), Move> = BTreeMap::new();
         for (at, (award, told)) in plan.loads.iter().zip(&self.0).enumerate() {
             let Some(row) = names.loads.get(at) else { continue };
@@ -102,11 +104,8 @@ fn moved(award: &LoadAward, told: &Last, nameplate: Watts) -> Option<bool> {
 fn line(group: &Move, names: &Names<'_>) -> String {
     let who = together(&group.loads.iter().map(|load| names.load(*load)).collect::<Vec<_>>());
     let way = if group.up { "up" } else { "down" };
-    let to = if group.least == group.most {
-        format!("{}", group.most)
-    } else {
-        format!("{} to {}", group.least, group.most)
-    };
+    let to =
+        if group.least == group.most { format!("{}", group.most) } else { format!("{}…{}", group.least, group.most) };
     format!("decision: {who} {way} to {to}: {}", group.why)
 }
 
@@ -136,4 +135,107 @@ pub fn feed(previous: Option<&Plan>, plan: &Plan, names: &Names<'_>) -> Vec<Stri
         followed.decisions(previous, names, 0);
     }
     followed.decisions(plan, names, LINES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::site::LoadRow;
+    use crate::operator::tables::LoadTerms;
+    use crate::store::{Key, Kind};
+    use ampacity_core::memory::Memory;
+    use ampacity_core::tree::{Node, NodeId, Tree};
+    use ampacity_core::units::{Span, Time, UsdPerMwh};
+
+    fn row(name: &str) -> LoadRow {
+        let nameplate = Watts::kilo(1_000);
+        LoadRow {
+            name: name.into(),
+            key: Key::namespaced(Kind::ControllableLoad, "ampacity", name),
+            feeder: "west".into(),
+            member: Member::Fleet(0),
+            terms: LoadTerms { node: NodeId::SITE, nameplate, fallback: Watts::ZERO, proof_within: Span::seconds(10) },
+            report: None,
+            leaving: false,
+            released: false,
+        }
+    }
+
+    fn plan(loads: &[(i64, Reason)]) -> Plan {
+        let award = |(kilowatts, reason): &(i64, Reason)| LoadAward {
+            watts: Watts::kilo(*kilowatts),
+            reason: reason.clone(),
+            urgent: false,
+        };
+        Plan {
+            wants: Vec::new(),
+            loads: loads.iter().map(award).collect(),
+            leases: Vec::new(),
+            nodes: Vec::new(),
+            memory: Memory::default(),
+            wake: None,
+        }
+    }
+
+    /// The lines after each of some plans in turn.
+    fn lines(names: &[&str], plans: &[&[(i64, Reason)]]) -> Vec<Vec<String>> {
+        let site = Node {
+            name: "west".into(),
+            parent: None,
+            limit: Watts::mega(10),
+            reserve: Watts::ZERO,
+            auxiliary: Watts::ZERO,
+            loss: Ppm::ZERO,
+        };
+        let tree = Tree::new(vec![site]).unwrap();
+        let rows: Vec<LoadRow> = names.iter().map(|name| row(name)).collect();
+        let names = Names { tree: &tree, loads: &rows, leases: &[], now: Time::ZERO };
+        let mut followed = Followed::default();
+        plans.iter().map(|loads| followed.decisions(&plan(loads), &names, LINES_MAX)).collect()
+    }
+
+    const FULL: Reason = Reason::Full;
+    const RAMP: Reason = Reason::Ramp;
+    const BELOW: Reason = Reason::BelowPrice { value: UsdPerMwh::dollars(46), price: UsdPerMwh::dollars(52) };
+
+    #[test]
+    fn loads_that_move_alike_for_one_reason_are_one_line() {
+        let told = lines(
+            &["s19j-0", "s19j-1", "s19j-3", "s21-0"],
+            &[
+                &[(1_000, FULL), (1_000, FULL), (1_000, FULL), (1_000, FULL)],
+                &[(620, BELOW), (620, BELOW), (620, BELOW), (985, BELOW)],
+            ],
+        );
+        let line = "decision: s19j-0, s19j-1, s19j-3 down to 620 kW: worth 46.00 USD/MWh, power costs 52.00";
+        assert_eq!(told, [vec![], vec![line.to_owned()]]);
+    }
+
+    #[test]
+    fn a_move_that_a_ramp_spreads_is_told_as_it_begins_and_where_it_ends() {
+        let told = lines(
+            &["s19j-0", "s19j-1"],
+            &[
+                &[(1_000, FULL), (1_000, FULL)],
+                &[(900, RAMP), (850, RAMP)],
+                &[(700, RAMP), (700, RAMP)],
+                &[(620, BELOW), (620, BELOW)],
+                &[(620, BELOW), (620, BELOW)],
+            ],
+        );
+        let begins =
+            "decision: s19j-0…1 down to 850 kW…900 kW: on its way, as fast as the site's ramp allows".to_owned();
+        let ends = "decision: s19j-0…1 down to 620 kW: worth 46.00 USD/MWh, power costs 52.00".to_owned();
+        assert_eq!(told, [vec![], vec![begins], vec![], vec![ends], vec![]]);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_one_turn_is_told_in_the_next() {
+        let names: Vec<String> = (0..8).map(|at| format!("load{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let before: Vec<(i64, Reason)> = (0..8).map(|_| (1_000, FULL)).collect();
+        let after: Vec<(i64, Reason)> = (0..8).map(|at| (500 + at, BELOW)).collect();
+        let counts: Vec<usize> = lines(&names, &[&before, &after, &after, &after]).iter().map(Vec::len).collect();
+        assert_eq!(counts, [0, 6, 2, 0]);
+    }
 }

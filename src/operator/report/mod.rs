@@ -29,8 +29,10 @@ use super::{Purpose, Purposed};
 use crate::api::common::{Conditioned, Statement, clear_condition, set_condition};
 use crate::link::Report;
 use crate::store::{Key, Status, Write};
+use ampacity_core::guard::ledger::Overrun;
 use ampacity_core::guard::{Basis, Bound, Ledger, LoadId};
 use ampacity_core::plan::Plan;
+use ampacity_core::snapshot::TimedLimit;
 use ampacity_core::tree::NodeId;
 use ampacity_core::units::{Span, Time};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as ApiTime};
@@ -211,6 +213,17 @@ impl<'a> Scene<'a> {
         last.filter(|(_, time)| time.is_none_or(|time| self.now.since(time) > after)).collect()
     }
 
+    /// Nodes whose bounds pass what they may be, but for those that only a grid event asks less of, in its time.
+    fn overruns(&self) -> Vec<Overrun> {
+        let late = |node: NodeId| {
+            let below =
+                |limit: &&TimedLimit| limit.node == node && seen::due(limit) < self.now && self.now < limit.until;
+            self.tables.limits.iter().any(|limit| below(&limit))
+        };
+        let passes = |over: &Overrun| over.bounds > self.ledger.tree().capacity(over.node) || late(over.node);
+        self.ledger.overrun(self.now).into_iter().filter(passes).collect()
+    }
+
     fn problems(&self, key: &Key) -> Vec<&'a Problem> {
         self.site.problems.iter().filter(|problem| problem.key == *key).collect()
     }
@@ -257,6 +270,11 @@ fn cut(message: String) -> String {
 /// A moment as a status holds it: whole seconds, as the API server gives them back.
 fn whole(at: Time) -> ApiTime {
     crate::store::api_time(Time::seconds(at.get().div_euclid(1_000)))
+}
+
+/// So many of something.
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The first few of many, for a message.

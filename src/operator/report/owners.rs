@@ -1,6 +1,6 @@
 //! The status of a `MiningFleet`, and what is common to those that own loads.
 
-use super::{Conditions, Draft, Scene, few, rejection};
+use super::{Conditions, Draft, Scene, few, many, rejection};
 use crate::api::mining_fleet::{MiningFleetCondition as Type, MiningFleetReason as Word};
 use crate::api::quantity::{SignedMoney, WattsQuantity};
 use crate::api::{MiningFleet, MiningFleetStatus};
@@ -94,7 +94,7 @@ fn status(scene: &Scene<'_>, fleet: &MiningFleet) -> MiningFleetStatus {
     let ready = match &wanting {
         Some((true, message)) => (false, Word::Silent, message.clone()),
         Some((false, message)) => (false, Word::Starting, message.clone()),
-        None => (true, Word::Operating, format!("{} containers under orders", tally.loads)),
+        None => (true, Word::Operating, format!("{} under orders", many(tally.loads, "container"))),
     };
     say.say::<MiningFleet>(Type::Ready, Some(ready));
     let lost = wanting.filter(|(lost, _)| *lost).map(|(_, message)| (true, Word::Silent, message));
@@ -104,7 +104,8 @@ fn status(scene: &Scene<'_>, fleet: &MiningFleet) -> MiningFleetStatus {
     status.setpoint_watts = WattsQuantity::new(tally.setpoint.get());
     status.measured_watts = WattsQuantity::new(tally.measured.get());
     let hashprice = scene.turn.prices.hashprice.value();
-    status.break_even_per_mwh = hashprice.and_then(|h| break_even(row, h)).map(|v| SignedMoney::new(v.get() - v.get().rem_euclid(CENT)));
+    status.break_even_per_mwh =
+        hashprice.and_then(|h| break_even(row, h)).map(|v| SignedMoney::new(v.get() - v.get().rem_euclid(CENT)));
     status
 }
 

@@ -1,7 +1,7 @@
 //! The status of a `GpuPool`.
 
 use super::owners::{Tally, count};
-use super::{Conditions, Draft, Scene, rejection};
+use super::{Conditions, Draft, Scene, many, rejection};
 use crate::api::gpu_pool::{GpuPoolCondition as Type, GpuPoolReason as Word};
 use crate::api::quantity::WattsQuantity;
 use crate::api::{GpuPool, GpuPoolStatus};
@@ -49,7 +49,7 @@ fn status(scene: &Scene<'_>, pool: &GpuPool) -> GpuPoolStatus {
         }
         Some((true, message)) => (false, Word::Silent, message.clone()),
         Some((false, message)) => (false, Word::Starting, message.clone()),
-        None => (true, Word::Operating, format!("{} nodes under orders", tally.loads)),
+        None => (true, Word::Operating, format!("{} under orders", many(tally.loads, "node"))),
     };
     say.say::<GpuPool>(Type::Ready, Some(ready));
     let shared = problems.iter().find(|problem| problem.cause == Cause::NodeInTwoPools);

@@ -1,246 +1,10 @@
 //! Whole sites over the in-memory API server: what stands in the statuses, and when it is written.
 
-use crate::api::controllable_load::{Holder, PROTOCOL};
-use crate::api::{WholeWatts, manifest};
-use crate::link::memory::{Exchange, MemoryDownlink, MemoryUplink, SharedExchange};
-use crate::link::{Devices, Downlink, Report};
-use crate::market::{Asked, Feeds, Point, Source};
-use crate::operator::own::AgentPods;
-use crate::operator::{Operator, Options, Ports};
-use crate::store::memory::{Filter, MemoryStore, Recorded, Server, SharedServer};
-use crate::store::{Key, Kind, NodeFacts, Object, api_time};
-use ampacity_core::guard::HolderId;
-use ampacity_core::units::{Span, Time, Watts};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod world;
 
-/// 2026-12-01T12:00:00Z.
-const START: Time = Time::seconds(1_796_126_400);
-
-const SITE: &str = r#"
-kind: PowerBudget
-metadata: {name: west, finalizers: [ampacity.dev/nameplates]}
-spec:
-  limitWatts: 10M
-  feeders: [{name: hall-a, limitWatts: 6M}]
-  ramp: {upWattsPerMinute: 600M, economicDownWattsPerMinute: 600M, maxEconomicStepPercent: 100}
-  energyPrice: {source: {static: {value: "40.00"}}, stale: {afterSeconds: 900, then: Hold}}
-  hashprice: {source: {static: {value: "60.00"}}}
-  policy: {mode: Active}
----
-kind: MiningFleet
-metadata: {name: s19j}
-spec:
-  budget: west
-  feeder: hall-a
-  containers: 3
-  minersPerContainer: 100
-  model: S19j Pro
-  curve: [{watts: 2000, gigahashPerSecond: 80000}, {watts: 3000, gigahashPerSecond: 104000}]
-  overheadWatts: 10k
-  thermalFloorWatts: 20k
-  minimumOnSeconds: 0
-  minimumOffSeconds: 0
----
-kind: GpuPool
-metadata: {name: h100}
-spec:
-  budget: west
-  feeder: hall-a
-  nodeLabels: {pool: h100}
-  gpusPerNode: 8
-  minCapWatts: 200
-  maxCapWatts: 700
-  overheadWatts: "4600"
-  throughput: [{capWatts: 200, throughputPercent: "40.0"}, {capWatts: 700, throughputPercent: "100.0"}]
----
-kind: LeaseClass
-metadata: {name: flex}
-spec: {delivery: Jobs, pool: h100, pricePerGpuHour: "2.00", service: Firm}
-"#;
-
-/// Prices as a test sets them; the time that they are for is when they were set.
-struct Prices {
-    energy: Option<(i64, Time)>,
-    hash: (i64, Time),
-}
-
-impl Feeds for Prices {
-    fn newest(&mut self, asked: Asked<'_>, _: Source<'_>, _: Time) -> Result<Option<Point>, String> {
-        let point = |(cents, since): (i64, Time)| Point { value: cents * 10_000, since, until: since, known: since };
-        Ok(match asked {
-            Asked::EnergyPrice(_) => self.energy.map(point),
-            Asked::Hashprice(_) => Some(point(self.hash)),
-            _ => None,
-        })
-    }
-}
-
-/// A site with agents that do as they are told at once.
-struct World {
-    server: SharedServer,
-    exchange: SharedExchange,
-    store: MemoryStore,
-    link: MemoryUplink,
-    prices: Prices,
-    operator: Operator,
-    now: Time,
-    agents: BTreeMap<String, MemoryDownlink>,
-    silent: BTreeSet<String>,
-    feed: Vec<String>,
-}
-
-impl World {
-    fn new(more: &str) -> Self {
-        let server = Server::new(1, START);
-        let exchange = Exchange::new(1, START);
-        let options = Options { name: "ampacity-0".into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere };
-        let mut world = Self {
-            store: MemoryStore::connect(&server, "ampacity-0", Filter::All),
-            link: MemoryUplink::join(&exchange, "ampacity-0"),
-            server,
-            exchange,
-            prices: Prices { energy: Some((4_000, START)), hash: (6_000, START) },
-            operator: Operator::new(options),
-            now: START,
-            agents: BTreeMap::new(),
-            silent: BTreeSet::new(),
-            feed: Vec::new(),
-        };
-        let labels = BTreeMap::from([("pool".to_owned(), "h100".to_owned())]);
-        let node = NodeFacts { name: "gpu-0".into(), labels, gpus: 8, ready: true };
-        world.server.borrow_mut().put(Object::Node(Arc::new(node)));
-        world.apply(SITE);
-        world.apply(more);
-        world
-    }
-
-    fn apply(&mut self, yaml: &str) {
-        for value in manifest::values("test", yaml).unwrap() {
-            self.server.borrow_mut().put(object(value));
-        }
-    }
-
-    /// Lets time pass, a second at a time.
-    fn run(&mut self, seconds: i64) {
-        for _ in 0..seconds {
-            self.now = self.now.after(Span::seconds(1));
-            self.server.borrow_mut().advance(self.now);
-            self.exchange.borrow_mut().advance(self.now);
-            self.agents();
-            let mut ports = Ports { store: &mut self.store, link: &mut self.link, feeds: &mut self.prices };
-            self.operator.step(&mut ports, self.now).unwrap();
-            self.feed.extend(self.operator.sites().flat_map(|site| site.feed.clone()));
-        }
-    }
-
-    fn agents(&mut self) {
-        let loads: Vec<_> = self.server.borrow().of_kind(Kind::ControllableLoad).cloned().collect();
-        for object in loads {
-            let (key, load) = (object.key(), object.load().unwrap().clone());
-            let name = load.name_any();
-            if self.silent.contains(&name) {
-                continue;
-            }
-            let setpoint = load.spec.setpoint_watts.watts();
-            let expires = Time::seconds((START.get() / 1_000) + 100_000);
-            let stands = load.status.as_ref().and_then(|s| s.order) == Some(load.spec.order);
-            if !stands {
-                self.server.borrow_mut().update(&key, |object| {
-                    let Object::ControllableLoad(load) = object else { return };
-                    let load = Arc::make_mut(load);
-                    let mut status = load.status.clone().unwrap_or_default();
-                    status.ceiling_watts = Some(WholeWatts(setpoint.get()));
-                    status.order = Some(load.spec.order);
-                    status.protocol = Some(PROTOCOL);
-                    status.holder = Some(Holder { uid: "7".into(), pod: "agent".into(), since: api_time(START) });
-                    status.proof_expires = Some(api_time(expires));
-                    load.status = Some(status);
-                });
-            }
-            let exchange = &self.exchange;
-            let down = self.agents.entry(name.clone()).or_insert_with(|| MemoryDownlink::join(exchange, &name));
-            down.report(Report {
-                load: name,
-                holder: HolderId(7),
-                order: crate::store::order(load.spec.order),
-                ceiling: Some(setpoint),
-                proof_expires: expires,
-                measured: Some(setpoint),
-                error: Watts::ZERO,
-                sampled: self.now,
-                devices: Devices::default(),
-                wants_more: true,
-                note: String::new(),
-            });
-        }
-    }
-
-    /// The status of an object, as the API shows it.
-    fn status(&self, kind: Kind, name: &str) -> Value {
-        let server = self.server.borrow();
-        let status = match server.get(&Key::cluster(kind, name)).unwrap() {
-            Object::PowerBudget(o) => serde_json::to_value(&o.status),
-            Object::MiningFleet(o) => serde_json::to_value(&o.status),
-            Object::GpuPool(o) => serde_json::to_value(&o.status),
-            Object::LeaseClass(o) => serde_json::to_value(&o.status),
-            Object::GridEvent(o) => serde_json::to_value(&o.status),
-            Object::Lockout(o) => serde_json::to_value(&o.status),
-            _ => panic!("no such kind"),
-        };
-        status.unwrap()
-    }
-
-    /// The conditions of an object: `Type=Status Reason: message`.
-    fn conditions(&self, kind: Kind, name: &str) -> Vec<String> {
-        let of = |c: &Condition| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message);
-        self.raw_conditions(kind, name).iter().map(of).collect()
-    }
-
-    fn raw_conditions(&self, kind: Kind, name: &str) -> Vec<Condition> {
-        serde_json::from_value(self.status(kind, name)["conditions"].clone()).unwrap()
-    }
-
-    fn since(&self, kind: Kind, name: &str, type_: &str) -> Time {
-        let conditions = self.raw_conditions(kind, name);
-        crate::store::time(&conditions.iter().find(|c| c.type_ == type_).unwrap().last_transition_time)
-    }
-
-    fn revision(&self, kind: Kind, name: &str) -> String {
-        self.server.borrow().get(&Key::cluster(kind, name)).unwrap().revision().to_owned()
-    }
-
-    /// The Events since the last call: `name Reason: note`.
-    fn told(&self) -> Vec<String> {
-        let of = |r: Recorded| {
-            let mark = if r.warning { "!" } else { "" };
-            format!("{} {mark}{}: {}", r.regarding.name, r.reason, r.note)
-        };
-        self.server.borrow_mut().take_recorded().into_iter().map(of).collect()
-    }
-}
-
-fn object(value: Value) -> Object {
-    fn read<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
-        Arc::new(serde_json::from_value(value).unwrap())
-    }
-    let mut value = value;
-    let kind = value["kind"].as_str().unwrap().to_owned();
-    value["apiVersion"] = "ampacity.dev/v1alpha1".into();
-    match kind.as_str() {
-        "PowerBudget" => Object::PowerBudget(read(value)),
-        "MiningFleet" => Object::MiningFleet(read(value)),
-        "GpuPool" => Object::GpuPool(read(value)),
-        "LeaseClass" => Object::LeaseClass(read(value)),
-        "ComputeLease" => Object::ComputeLease(read(value)),
-        "GridEvent" => Object::GridEvent(read(value)),
-        "Lockout" => Object::Lockout(read(value)),
-        other => panic!("{other}"),
-    }
-}
+use crate::store::Kind;
+use serde_json::json;
+use world::{SITE, World};
 
 const LEASE: &str = r#"
 kind: ComputeLease
@@ -256,49 +20,291 @@ spec:
 fn a_site_that_runs_says_so_in_every_kind() {
     let mut world = World::new(LEASE);
     world.run(120);
-    for (kind, name) in [
-        (Kind::PowerBudget, "west"), (Kind::MiningFleet, "s19j"), (Kind::GpuPool, "h100"), (Kind::LeaseClass, "flex")] {
-        println!("{:#}", world.status(kind, name));
-        println!("{:#?}", world.conditions(kind, name));
-    }
-    println!("{:#?} {:#?}", world.told(), world.feed);
-    panic!();
+    let condition = |type_: &str, reason: &str, message: &str, second: i64| {
+        json!({
+            "type": type_, "status": "True", "reason": reason, "message": message, "observedGeneration": 1,
+            "lastTransitionTime": format!("2026-12-01T12:00:0{second}Z"),
+        })
+    };
+    let accepted = condition("Accepted", "Valid", "the spec makes sense", 2);
+    let ready = |message| condition("Ready", "Operating", message, 4);
+    let value = |value: &str| json!({"value": value, "time": "2026-12-01T12:00:00Z", "knownTime": "2026-12-01T12:00:00Z", "stale": false});
+    let node = |name: &str, limit: &str, headroom: &str| json!({"name": name, "limitWatts": limit, "boundWatts": "936200", "headroomWatts": headroom});
+    let budget = json!({
+        "observedGeneration": 1,
+        "conditions": [accepted, ready("4 loads under orders")],
+        "leader": {"id": "ampacity-0", "epoch": 1_796_126_401},
+        "nameplates": [{"feeder": "hall-a", "nameplateWatts": "940200"}],
+        "nodes": [node("west", "10M", "9063800"), node("hall-a", "6M", "5063800")],
+        "energyPrice": value("40.00"),
+        "hashprice": value("60.00"),
+        "split": {"miningWatts": "930k", "leasedWatts": "6200"},
+    });
+    assert_eq!(world.status(Kind::PowerBudget, "west"), budget);
+    let fleet = json!({
+        "observedGeneration": 1,
+        "conditions": [accepted, ready("3 containers under orders")],
+        "loads": 3, "agents": 3, "setpointWatts": "930k", "measuredWatts": "930k", "breakEvenPerMwh": "94.45",
+    });
+    assert_eq!(world.status(Kind::MiningFleet, "s19j"), fleet);
+    let pool = json!({
+        "observedGeneration": 1,
+        "conditions": [accepted, ready("1 node under orders")],
+        "nodes": 1, "gpus": 8, "grantedGpus": 8, "setpointWatts": "6200", "measuredWatts": "6200",
+    });
+    assert_eq!(world.status(Kind::GpuPool, "h100"), pool);
+    let class = json!({
+        "observedGeneration": 1,
+        "conditions": [condition("Accepted", "Valid", "leases are offered under it", 2)],
+        "leases": 1, "freeGpus": 0,
+    });
+    assert_eq!(world.status(Kind::LeaseClass, "flex"), class);
+}
+
+/// Every object of the kinds whose status is written here.
+const WRITTEN: [(Kind, &str); 4] =
+    [(Kind::PowerBudget, "west"), (Kind::MiningFleet, "s19j"), (Kind::GpuPool, "h100"), (Kind::LeaseClass, "flex")];
+
+#[test]
+fn nothing_is_written_or_told_while_nothing_changes() {
+    let mut world = World::new(LEASE);
+    world.run(120);
+    drop((world.told(), std::mem::take(&mut world.feed)));
+    let before = WRITTEN.map(|(kind, name)| world.revision(kind, name));
+    world.run(60);
+    assert_eq!(WRITTEN.map(|(kind, name)| world.revision(kind, name)), before);
+    assert_eq!((world.told(), world.feed), (Vec::new(), Vec::new()));
 }
 
 #[test]
-fn probe_moves() {
-    let mut world = World::new(LEASE);
-    world.run(120);
-    world.told(); world.feed.clear();
-    world.prices.energy = Some((12_000, world.now));
-    world.run(30);
-    println!("price up {:#?} {:#?}", world.told(), world.feed);
-    world.feed.clear();
+fn what_changes_every_second_is_written_every_ten() {
+    let mut world = World::new("");
     world.run(60);
+    let mut writes = 0;
+    let mut before = world.revision(Kind::PowerBudget, "west");
+    for _ in 0..60 {
+        world.prices.energy = Some((4_000, world.now));
+        world.run(1);
+        let revision = world.revision(Kind::PowerBudget, "west");
+        writes += i32::from(std::mem::replace(&mut before, revision.clone()) != revision);
+    }
+    assert_eq!(writes, 6);
+}
+
+#[test]
+fn a_silent_agent_is_told_of_once_and_stands_in_the_conditions_until_it_is_back() {
+    let mut world = World::new("");
+    world.run(120);
+    drop((world.told(), std::mem::take(&mut world.feed)));
+    let (ready, lost) =
+        (world.since(Kind::MiningFleet, "s19j", "Ready"), "the agent of s19j-1 is silent since 12:02 UTC");
     world.silent.insert("s19j-1".into());
     world.run(60);
-    println!("silent {:#?} {:#?}", world.told(), world.feed);
-    println!("{:#?}", world.conditions(Kind::PowerBudget, "west"));
-    println!("{:#?}", world.conditions(Kind::MiningFleet, "s19j"));
-    world.feed.clear();
-    world.silent.clear();
-    world.prices.energy = Some((4_000, world.now));
+    let silent = "Silent: 1 of 3 agents silent: s19j-1";
+    assert_eq!(
+        world.conditions(Kind::MiningFleet, "s19j"),
+        [
+            "Accepted=True Valid: the spec makes sense".to_owned(),
+            format!("AgentLost=True {silent}"),
+            format!("Ready=False {silent}"),
+        ]
+    );
+    assert_eq!(
+        world.conditions(Kind::PowerBudget, "west"),
+        [
+            "Accepted=True Valid: the spec makes sense",
+            "AgentLost=True Silent: 1 silent: s19j-1",
+            "Ready=True Operating: 4 loads under orders",
+        ]
+    );
+    assert_eq!(world.told(), [format!("s19j !AgentLost: {lost}: counts 310 kW")]);
+    let moved = world.since(Kind::MiningFleet, "s19j", "Ready");
+    assert!(moved > ready, "the transition time moves with the status");
+    world.silent.insert("s19j-2".into());
     world.run(60);
-    println!("back {:#?} {:#?}", world.told(), world.feed);
-    println!("{:#?}", world.conditions(Kind::MiningFleet, "s19j"));
-    world.feed.clear();
+    assert_eq!(world.since(Kind::MiningFleet, "s19j", "Ready"), moved, "and not with the message");
+    world.silent.clear();
+    drop(world.told());
+    world.run(20);
+    assert_eq!(world.told(), ["s19j AgentBack: the agent of s19j-1 is back; the same of s19j-2"]);
+    let ready = ["Accepted=True Valid: the spec makes sense", "Ready=True Operating: 3 containers under orders"];
+    assert_eq!(world.conditions(Kind::MiningFleet, "s19j"), ready);
+}
+
+#[test]
+fn a_price_above_what_miners_earn_is_one_line_and_no_event() {
+    let mut world = World::new("");
+    world.run(120);
+    drop((world.told(), std::mem::take(&mut world.feed)));
+    world.prices.energy = Some((12_000, world.now));
+    world.run(30);
+    assert_eq!(
+        std::mem::take(&mut world.feed),
+        [
+            "price: power costs 120.00 USD/MWh: s19j earns 94.46 with it",
+            "decision: s19j-0…2 down to 20.0 kW: worth 94.46 USD/MWh, power costs 120.00",
+        ]
+    );
+    world.run(1_000);
+    let stale = "energy price last for 12:02 UTC: nothing moves for economics";
+    assert_eq!(std::mem::take(&mut world.feed), [format!("price: {stale}")]);
+    assert_eq!(world.told(), [format!("west !PriceStale: {stale}")]);
+    assert!(world.conditions(Kind::PowerBudget, "west").contains(&format!("PriceStale=True Stale: {stale}")));
+    world.prices.energy = Some((4_000, world.now));
+    world.run(30);
+    assert_eq!(world.feed, ["price: prices are fresh again", "decision: s19j-0…2 up to 310 kW: has all it can use"]);
+}
+
+#[test]
+fn a_grid_event_and_a_lockout_say_when_they_are_met() {
+    let mut world = World::new("");
+    world.run(120);
+    drop(world.told());
     world.apply(ASKED);
     world.run(20);
-    println!("asked {:#?} {:#?}", world.told(), world.feed);
-    println!("{:#} {:#}", world.status(Kind::GridEvent, "curtail"), world.status(Kind::Lockout, "pump"));
-    println!("{:#?} {:#?}", world.conditions(Kind::GridEvent, "curtail"), world.conditions(Kind::Lockout, "pump"));
-    println!("{:#?} {:#?}", world.conditions(Kind::GridEvent, "elsewhere"), world.conditions(Kind::Lockout, "nobody"));
-    world.feed.clear();
-    world.run(1000);
-    println!("stale {:#?} {:#?}", world.told(), world.feed);
-    println!("{:#?}", world.conditions(Kind::PowerBudget, "west"));
-    panic!();
+    let event = world.status(Kind::GridEvent, "curtail");
+    assert_eq!(
+        [&event["seenTime"], &event["metTime"], &event["boundWatts"]],
+        ["2026-12-01T12:02:01Z", "2026-12-01T12:02:02Z", "500k"]
+    );
+    assert_eq!(
+        world.conditions(Kind::GridEvent, "curtail"),
+        [
+            "Accepted=True Valid: the target exists",
+            "Active=True InForce: in force until 12:15 UTC",
+            "Met=True UnderLimit: bound of 500 kW is within 500 kW",
+        ]
+    );
+    assert_eq!(
+        world.conditions(Kind::Lockout, "pump"),
+        ["Accepted=True Valid: the target exists", "Met=True Proved: proved at or under 0 W; never proof of isolation"]
+    );
+    assert_eq!(
+        world.told(),
+        [
+            "curtail InForce: grid event curtail: west under 500 kW until 12:15 UTC",
+            "pump LockedOut: pump (j.doe) in force: proved at or under 0 W",
+            "curtail Met: grid event curtail met: bound of 500 kW is within 500 kW",
+        ]
+    );
 }
+
+#[test]
+fn a_grid_event_that_agents_do_not_follow_is_late() {
+    let mut world = World::new("");
+    world.run(120);
+    drop(world.told());
+    world.silent.extend(["s19j-0", "s19j-1", "s19j-2"].map(String::from));
+    world.apply(ASKED);
+    world.run(20);
+    let met = "Met=False Shedding: bound of 936 kW passes 500 kW; due at 12:03 UTC";
+    let conditions = world.conditions(Kind::GridEvent, "curtail");
+    assert_eq!(conditions.iter().map(|c| c.as_str()).collect::<Vec<_>>()[2..], [met], "it has time yet");
+    assert_eq!(world.told(), ["curtail InForce: grid event curtail: west under 500 kW until 12:15 UTC"]);
+    world.run(60);
+    assert_eq!(
+        world.conditions(Kind::GridEvent, "curtail")[2..],
+        ["Late=True ResponseOverrun: was to be under 500 kW by 12:03 UTC".to_owned(), met.to_owned()]
+    );
+    let told = world.told();
+    assert!(
+        told.contains(&"curtail !Late: grid event curtail is late: bound of 936 kW passes 500 kW".into()),
+        "{told:?}"
+    );
+    let over = world.conditions(Kind::PowerBudget, "west");
+    assert!(over.iter().any(|c| c.starts_with("OverLimit=True ")), "{over:?}");
+}
+
+#[test]
+fn what_names_nothing_that_exists_is_told_what_does() {
+    let mut world = World::new(ASKED);
+    world.apply(LOST);
+    world.run(30);
+    let fleet = "spec.feeder: \"hall-z\" does not exist; there is west, hall-a";
+    let budget =
+        |field: &str| format!("Accepted=False BudgetNotFound: {field}: \"east\" does not exist; there is west");
+    assert_eq!(
+        world.conditions(Kind::MiningFleet, "lost"),
+        [format!("Accepted=False FeederNotFound: {fleet}"), format!("Ready=False FeederNotFound: {fleet}")]
+    );
+    assert_eq!(world.conditions(Kind::GpuPool, "lost"), [budget("spec.budget")]);
+    assert_eq!(world.conditions(Kind::GridEvent, "elsewhere"), [budget("spec.target.budget")]);
+    assert_eq!(
+        world.conditions(Kind::LeaseClass, "lost"),
+        ["Accepted=False PoolNotFound: spec.pool: \"b200\" does not exist; there is h100, lost"]
+    );
+    let load = "spec.target.load: \"s19j-9\" does not exist; there is s19j-0, s19j-1, s19j-2, h100-gpu-0";
+    assert_eq!(world.conditions(Kind::Lockout, "nobody"), [format!("Accepted=False LoadNotFound: {load}")]);
+    let written = [(Kind::GpuPool, "lost"), (Kind::LeaseClass, "lost"), (Kind::GridEvent, "elsewhere")];
+    let before = written.map(|(kind, name)| world.revision(kind, name));
+    world.run(30);
+    assert_eq!(written.map(|(kind, name)| world.revision(kind, name)), before, "once is enough");
+}
+
+#[test]
+fn a_budget_that_becomes_senseless_keeps_its_nameplates_and_says_what_is_wrong() {
+    let mut world = World::new("");
+    world.run(60);
+    let nameplates = world.status(Kind::PowerBudget, "west")["nameplates"].clone();
+    world.apply(&SITE.replace("[{name: hall-a, limitWatts: 6M}]", "[{name: hall-a, limitWatts: 6M, parent: x}]"));
+    world.run(30);
+    let status = world.status(Kind::PowerBudget, "west");
+    assert_eq!((&status["nameplates"], &status["observedGeneration"]), (&nameplates, &json!(2)));
+    let accepted = world.conditions(Kind::PowerBudget, "west").swap_remove(0);
+    assert!(accepted.starts_with("Accepted=False Invalid: "), "{accepted}");
+    let before = world.revision(Kind::PowerBudget, "west");
+    world.run(30);
+    assert_eq!(world.revision(Kind::PowerBudget, "west"), before);
+}
+
+#[test]
+fn a_lease_is_told_of_as_it_is_granted() {
+    let mut world = World::new("");
+    world.run(30);
+    drop((world.told(), std::mem::take(&mut world.feed)));
+    world.apply(LEASE);
+    world.run(60);
+    assert_eq!(world.feed, ["lease: tenant-a/llm runs at 4.00 kW"]);
+    assert_eq!(world.told(), ["llm Granted: tenant-a/llm runs at 4.00 kW"]);
+}
+
+#[test]
+fn shadow_says_what_it_would_decide_and_that_it_orders_nothing() {
+    let mut world = World::new("");
+    world.apply(&SITE.replace("mode: Active", "mode: Shadow"));
+    world.run(60);
+    let ready = world.conditions(Kind::PowerBudget, "west").into_iter().find(|c| c.starts_with("Ready"));
+    assert_eq!(ready.as_deref(), Some("Ready=True Shadow: decides and reports; orders nothing"));
+}
+
+const LOST: &str = r#"
+kind: MiningFleet
+metadata: {name: lost}
+spec:
+  budget: west
+  feeder: hall-z
+  containers: 1
+  minersPerContainer: 1
+  model: S19j Pro
+  curve: [{watts: 3000, gigahashPerSecond: 104000}]
+  overheadWatts: 0
+  thermalFloorWatts: 0
+---
+kind: GpuPool
+metadata: {name: lost}
+spec:
+  budget: east
+  feeder: hall-a
+  nodeLabels: {pool: lost}
+  gpusPerNode: 8
+  minCapWatts: 200
+  maxCapWatts: 700
+  overheadWatts: 1k
+---
+kind: LeaseClass
+metadata: {name: lost}
+spec: {delivery: Jobs, pool: b200, pricePerGpuHour: "2.00", service: Firm}
+"#;
 
 const ASKED: &str = r#"
 kind: GridEvent
