@@ -222,7 +222,7 @@ impl Agent {
         Report {
             load: self.options.load.name.to_string(),
             holder: self.options.holder,
-            order: beat.map_or_else(|| self.guard.order().unwrap_or(Order::default()), |b| b.order),
+            order: beat.map_or_else(|| self.guard.order().unwrap_or_default(), |b| b.order),
             ceiling: beat.map(|b| b.ceiling),
             proof_expires: beat.map_or(now, |b| b.proof_expires),
             measured: Some(drawing),
