@@ -1,6 +1,7 @@
 //! A whole site in one thread and in virtual time: the same operator and agents as in a cluster, over in-memory ports,
 //! a simulated plant, and faults. The same seed prints the same trace.
 
+pub mod day;
 pub mod frame;
 pub mod happening;
 pub mod plant;
