@@ -115,6 +115,11 @@ impl Operator {
         self.leader.standing(now)
     }
 
+    /// Its name and epoch, while it leads.
+    pub fn leads(&self) -> Option<(String, u64)> {
+        self.leading.map(|epoch| (self.options.name.clone(), epoch))
+    }
+
     /// Its sites.
     pub fn sites(&self) -> impl Iterator<Item = &Site> {
         self.sites.values()
@@ -151,6 +156,7 @@ impl Operator {
         let Some(snapshot) = site.snapshot(&prices, leases, now) else { return Ok(()) };
         let plan = decide(&snapshot);
         site.memory = plan.memory.clone();
+        site.prices = Some(prices);
 
         let mut writes = own::births(site, &self.options, now);
         if spec.policy.mode == crate::api::power_budget::Mode::Active {

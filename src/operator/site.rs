@@ -2,6 +2,7 @@
 //! the last decision left to be remembered.
 
 use super::cache::Cache;
+use super::observe::Prices;
 use super::problem::Problem;
 use super::tables::{FirstSeen, LoadTerms, Tables};
 use super::tenants::LeaseRow;
@@ -71,6 +72,8 @@ pub struct Site {
     pub relays: BTreeMap<NodeId, Watts>,
     /// By feeder's name: the nameplate sums that the budget's status is to keep.
     pub nameplates: BTreeMap<String, Watts>,
+    /// The prices of the last decision.
+    pub prices: Option<Prices>,
     /// Its leases, by `namespace/name`.
     pub leases: BTreeMap<String, LeaseRow>,
     /// When the budget's status was last written.
@@ -94,6 +97,7 @@ impl Site {
             relays: BTreeMap::new(),
             nameplates: BTreeMap::new(),
             leases: BTreeMap::new(),
+            prices: None,
             reported: Time::ZERO,
         }
     }
