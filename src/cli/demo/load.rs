@@ -1,11 +1,11 @@
 //! From the command line to a site that can be run: manifests, prices, the span of time, what happens.
 
 use super::args::{DemoArgs, Faults, file_and_column};
+use crate::api::PowerBudget;
 use crate::api::check::{Fault, Schemas};
 use crate::api::common::{FileSource, PriceSource};
 use crate::api::crd::CrdError;
 use crate::api::manifest::{self, ManifestError, Object};
-use crate::api::PowerBudget;
 use crate::market::feeds::Market;
 use crate::market::file::{self, Columns, FileError};
 use crate::market::series::Series;
@@ -148,10 +148,8 @@ struct Own {
 }
 
 fn read_site(path: &Path, schemas: &Schemas) -> Result<Own, LoadError> {
-    let unreadable = |path: &Path, e: std::io::Error| LoadError::Unreadable {
-        file: path.display().to_string(),
-        why: e.to_string(),
-    };
+    let unreadable =
+        |path: &Path, e: std::io::Error| LoadError::Unreadable { file: path.display().to_string(), why: e.to_string() };
     let files = if path.is_dir() {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(path).map_err(|e| unreadable(path, e))? {
@@ -173,7 +171,8 @@ fn read_site(path: &Path, schemas: &Schemas) -> Result<Own, LoadError> {
         let here = manifest::read(&shown, &text, schemas)?;
         for (index, object) in here.iter().enumerate().filter(|(_, o)| matches!(o, Object::PowerBudget(_))) {
             if let Some(first) = &first {
-                let fault = Fault::new("kind", format!("a second PowerBudget; one run is one site, and {first} has one"));
+                let fault =
+                    Fault::new("kind", format!("a second PowerBudget; one run is one site, and {first} has one"));
                 return Err(manifest::located(&shown, &text, index, &fault).into());
             }
             first = Some(format!("{shown} ({})", object.meta().name.as_deref().unwrap_or_default()));
