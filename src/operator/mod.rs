@@ -155,6 +155,7 @@ impl Operator {
         let tenants: Vec<String> = leases.iter().map(|lease| lease.name.clone()).collect();
         let Some(snapshot) = site.snapshot(&prices, leases, now) else { return Ok(()) };
         let plan = decide(&snapshot);
+        site.foresee(&snapshot, &plan);
         site.memory = plan.memory.clone();
         site.prices = Some(prices);
 

@@ -72,6 +72,10 @@ pub struct Site {
     pub relays: BTreeMap<NodeId, Watts>,
     /// By feeder's name: the nameplate sums that the budget's status is to keep.
     pub nameplates: BTreeMap<String, Watts>,
+    /// By load: limits known to be coming, as its agent is to be told.
+    pub schedules: Vec<Vec<KnownLimit>>,
+    /// The limits that those were worked out for.
+    pub foreseen: Vec<String>,
     /// The prices of the last decision.
     pub prices: Option<Prices>,
     /// Its leases, by `namespace/name`.
@@ -98,6 +102,8 @@ impl Site {
             nameplates: BTreeMap::new(),
             leases: BTreeMap::new(),
             prices: None,
+            schedules: Vec::new(),
+            foreseen: Vec::new(),
             reported: Time::ZERO,
         }
     }

@@ -5,6 +5,7 @@
 
 use super::cache::Cache;
 use super::leases;
+use super::reason::{Names, sentence};
 use super::site::Site;
 use super::{Purpose, Purposed};
 use crate::api::{
@@ -169,14 +170,15 @@ fn acknowledged(state: &LeaseState, jobs: &[Arc<JobFacts>], before: Option<Time>
 /// notice is wrong, pods that an urgent shed does not wait for.
 pub(super) fn apply(site: &mut Site, plan: &Plan, names: &[String], usage: &Usage, now: Time) -> Vec<Purposed> {
     let mut writes = Vec::new();
-    let Some(tables) = &site.tables else { return writes };
+    let (Some(tables), Some(ledger)) = (&site.tables, &site.ledger) else { return writes };
+    let told = Names { tree: ledger.tree(), loads: &site.rows, leases: names, now };
     for (name, award) in names.iter().zip(&plan.leases) {
         let Some(row) = site.leases.get_mut(name) else { continue };
         let changed = row.state != award.state;
         row.state = award.state.clone();
         let old = row.object.status.as_ref();
         if changed || old.is_none() || stale(row) {
-            let why = super::reason::sentence(&award.reason, tables, &site.rows, names);
+            let why = sentence(&award.reason, &told);
             let status = leases::status(&row.object, &row.state, &why, tables, old, now);
             if old != Some(&status) {
                 writes.push((Write::Status(row.key.clone(), Box::new(Status::ComputeLease(status))), Purpose::Other));

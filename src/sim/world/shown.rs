@@ -1,7 +1,7 @@
 //! What is to be seen of one moment.
 
 use super::World;
-use crate::operator::reason;
+use crate::operator::reason::{self, Names};
 use crate::operator::site::Site;
 use crate::sim::frame::{Frame, Leader, LeaseFrame, LoadFrame, NodeFrame, Sides};
 use crate::store::api_time;
@@ -63,6 +63,7 @@ impl World {
     fn loads(&self, site: &Site, frame: &mut Frame) {
         let (Some(tables), Some(ledger)) = (&site.tables, &site.ledger) else { return };
         let tenants: Vec<String> = site.leases.keys().cloned().collect();
+        let names = Names { tree: &tables.tree, loads: &site.rows, leases: &tenants, now: self.now };
         let mut told: Sides<i64> = Sides::default();
         for (at, row) in site.rows.iter().enumerate() {
             let id = LoadId(u32::try_from(at).unwrap_or(u32::MAX));
@@ -83,8 +84,7 @@ impl World {
                 bound_watts: ledger.bound(id, self.now).watts.get(),
                 measured_watts: heard.and_then(|(report, _)| report.measured).map(Watts::get),
                 nameplate_watts: row.terms.nameplate.get(),
-                reason: award
-                    .map_or_else(String::new, |award| reason::sentence(&award.reason, tables, &site.rows, &tenants)),
+                reason: award.map_or_else(String::new, |award| reason::sentence(&award.reason, &names)),
             };
             frame.loads.insert(row.name.clone(), shown);
         }
@@ -99,11 +99,11 @@ impl World {
             .filter(|(_, r)| !matches!(r.state, LeaseState::Ended(_)))
             .map(|(n, _)| n.clone())
             .collect();
+        let names = Names { tree: &tables.tree, loads: &site.rows, leases: &tenants, now: self.now };
         for (name, row) in &site.leases {
             let position = tenants.iter().position(|tenant| tenant == name);
             let award = position.and_then(|at| site.plan.as_ref()?.leases.get(at));
-            let reason =
-                award.map_or_else(String::new, |award| reason::sentence(&award.reason, tables, &site.rows, &tenants));
+            let reason = award.map_or_else(String::new, |award| reason::sentence(&award.reason, &names));
             let mut shown =
                 LeaseFrame { state: state_word(&row.state, self.now).into(), reason, ..LeaseFrame::default() };
             if let LeaseState::Accepted(contract) | LeaseState::Ended(contract) = &row.state {
