@@ -11,9 +11,7 @@ use crate::link::{self, Downlink, Report, Shout};
 use crate::operator::site::view;
 use crate::store::{Answer, Key, Kind, Object, Seen, Store, Write, WriteId, api_order, api_time};
 use ampacity_core::guard::proof::{Inventory, InventoryError, Policy, Standing};
-use ampacity_core::guard::{
-    Act, Agent as Guard, HolderId, Input, Order, Outcome, Precondition, Statement, agent::Config,
-};
+use ampacity_core::guard::{Act, Agent as Guard, HolderId, Input, Outcome, Precondition, Statement, agent::Config};
 use ampacity_core::units::{Ppm, Span, Time, Watts};
 use std::collections::BTreeMap;
 
