@@ -1,6 +1,9 @@
 //! The binary: parses the command line and runs one subcommand.
 
+use ampacity::cli::demo::{args::DemoArgs, run};
+use ampacity::sim::world::World;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Splits a site's megawatts between Bitcoin mining and leased GPU jobs.
 #[derive(Parser)]
@@ -14,10 +17,16 @@ struct Cli {
 enum Command {
     /// Prints the CustomResourceDefinitions as YAML.
     Crds,
+    /// Runs a whole site in virtual time: no cluster, no devices, the same decisions.
+    Demo(Box<DemoArgs>),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Crds => ampacity::cli::crds::print(&mut std::io::stdout().lock()),
+        Command::Crds => ampacity::cli::crds::print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => {
+            let world = run::World { new: World::new, tick: World::tick, account: World::account };
+            Ok(run::run(&args, world))
+        }
     }
 }

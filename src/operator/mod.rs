@@ -118,6 +118,11 @@ impl Operator {
         self.leader.standing(now)
     }
 
+    /// Its name and epoch, while it leads.
+    pub fn leads(&self) -> Option<(String, u64)> {
+        self.leading.map(|epoch| (self.options.name.clone(), epoch))
+    }
+
     /// Its sites.
     pub fn sites(&self) -> impl Iterator<Item = &Site> {
         self.sites.values()
@@ -128,6 +133,9 @@ impl Operator {
     /// # Errors
     /// It must exit; nothing was written in this turn.
     pub fn step(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
+        for site in self.sites.values_mut() {
+            site.feed.clear();
+        }
         self.take_in(ports, now)?;
         self.read_sites(now)?;
         self.elect(ports, now)?;
@@ -155,7 +163,9 @@ impl Operator {
         let tenants: Vec<String> = leases.iter().map(|lease| lease.name.clone()).collect();
         let Some(snapshot) = site.snapshot(&prices, leases, now) else { return Ok(()) };
         let plan = decide(&snapshot);
+        site.foresee(&snapshot, &plan);
         site.memory = plan.memory.clone();
+        site.prices = Some(prices);
 
         let mut writes = own::births(site, &self.options, now);
         if spec.policy.mode == crate::api::power_budget::Mode::Active {

@@ -2,6 +2,7 @@
 //! the last decision left to be remembered.
 
 use super::cache::Cache;
+use super::observe::Prices;
 use super::problem::Problem;
 use super::report::Told;
 use super::tables::{FirstSeen, LoadTerms, Tables};
@@ -72,6 +73,12 @@ pub struct Site {
     pub relays: BTreeMap<NodeId, Watts>,
     /// By feeder's name: the nameplate sums that the budget's status is to keep.
     pub nameplates: BTreeMap<String, Watts>,
+    /// By load: limits known to be coming, as its agent is to be told.
+    pub schedules: Vec<Vec<KnownLimit>>,
+    /// The limits that those were worked out for.
+    pub foreseen: Vec<String>,
+    /// The prices of the last decision.
+    pub prices: Option<Prices>,
     /// Its leases, by `namespace/name`.
     pub leases: BTreeMap<String, LeaseRow>,
     /// What people were told already.
@@ -97,6 +104,9 @@ impl Site {
             relays: BTreeMap::new(),
             nameplates: BTreeMap::new(),
             leases: BTreeMap::new(),
+            prices: None,
+            schedules: Vec::new(),
+            foreseen: Vec::new(),
             told: Told::default(),
             feed: Vec::new(),
         }

@@ -44,7 +44,7 @@ fn a_site_that_runs_says_so_in_every_kind() {
     let fleet = json!({
         "observedGeneration": 1,
         "conditions": [accepted, ready("3 containers under orders")],
-        "loads": 3, "agents": 3, "setpointWatts": "930k", "measuredWatts": "930k", "breakEvenPerMwh": "94.45",
+        "loads": 3, "agents": 3, "setpointWatts": "930k", "measuredWatts": "930k", "breakEvenPerMwh": "94.68",
     });
     assert_eq!(world.status(Kind::MiningFleet, "s19j"), fleet);
     let pool = json!({
@@ -141,8 +141,8 @@ fn a_price_above_what_miners_earn_is_one_line_and_no_event() {
     assert_eq!(
         std::mem::take(&mut world.feed),
         [
-            "price: power costs 120.00 USD/MWh: s19j earns 94.46 with it",
-            "decision: s19j-0…2 down to 20.0 kW: worth 94.46 USD/MWh, power costs 120.00",
+            "price: power costs 120.00 USD/MWh: s19j earns 94.69 with it",
+            "decision: s19j-0…2 down to 20.0 kW: worth 94.69 USD/MWh, power costs 120.00",
         ]
     );
     world.run(1_000);
