@@ -189,7 +189,11 @@ fn loads(scene: &Scene<'_>, facts: &mut Standing) {
         let (name, bound) = (&row.name, scene.bound(load).watts);
         if let Some(since) = scene.lost(load, row) {
             let since = scene.names().time(since);
-            let note = format!("the agent of {} is silent since {since} UTC: counts {bound}", short(name));
+            let note = if scene.heard(row).is_some() {
+                format!("the agent of {} proves nothing since {since} UTC: counts {bound}", short(name))
+            } else {
+                format!("the agent of {} is silent since {since} UTC: counts {bound}", short(name))
+            };
             put(facts, What::AgentLost, &owner, name, note, false);
         } else if let Some(Reason::NotProved { bound }) = scene.turn.plan.load(load).map(|award| &award.reason) {
             let note = format!("{} has not proved its order in time: counts {bound}, others make room", short(name));

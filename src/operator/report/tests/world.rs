@@ -8,7 +8,7 @@ use crate::market::{Asked, Feeds, Point, Source};
 use crate::operator::own::AgentPods;
 use crate::operator::{Operator, Options, Ports};
 use crate::store::memory::{Filter, MemoryStore, Recorded, Server, SharedServer};
-use crate::store::{Key, Kind, NodeFacts, Object, api_time};
+use crate::store::{Key, Kind, NodeFacts, Object, Seen, Store, Write, WriteId, api_time};
 use ampacity_core::guard::HolderId;
 use ampacity_core::units::{Span, Time, Watts};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -79,11 +79,28 @@ impl Feeds for Prices {
     }
 }
 
+/// A client that counts the statuses which are handed to it: the server takes one that changes nothing for none.
+pub(super) struct Counted {
+    store: MemoryStore,
+    statuses: u32,
+}
+
+impl Store for Counted {
+    fn poll(&mut self) -> Vec<Seen> {
+        self.store.poll()
+    }
+
+    fn submit(&mut self, write: Write) -> WriteId {
+        self.statuses += u32::from(matches!(write, Write::Status(..)));
+        self.store.submit(write)
+    }
+}
+
 /// A site with agents that do as they are told at once.
 pub(super) struct World {
     server: SharedServer,
     exchange: SharedExchange,
-    store: MemoryStore,
+    store: Counted,
     link: MemoryUplink,
     pub(super) prices: Prices,
     operator: Operator,
@@ -99,7 +116,7 @@ impl World {
         let exchange = Exchange::new(1, START);
         let options = Options { name: "ampacity-0".into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere };
         let mut world = Self {
-            store: MemoryStore::connect(&server, "ampacity-0", Filter::All),
+            store: Counted { store: MemoryStore::connect(&server, "ampacity-0", Filter::All), statuses: 0 },
             link: MemoryUplink::join(&exchange, "ampacity-0"),
             server,
             exchange,
@@ -209,8 +226,9 @@ impl World {
         crate::store::time(&conditions.iter().find(|c| c.type_ == type_).unwrap().last_transition_time)
     }
 
-    pub(super) fn revision(&self, kind: Kind, name: &str) -> String {
-        self.server.borrow().get(&Key::cluster(kind, name)).unwrap().revision().to_owned()
+    /// How many statuses were written so far.
+    pub(super) fn written(&self) -> u32 {
+        self.store.statuses
     }
 
     /// The Events since the last call: `name Reason: note`.
