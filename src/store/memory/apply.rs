@@ -1,12 +1,10 @@
 //! What the server does with a write: the same rules as the real one's schema and policies.
 
 use super::server::{Recorded, Server};
-use crate::api::controllable_load::{EPOCH_LEAP, EPOCH_MAX, SEQUENCE_LEAP, ScheduledLimit};
+use crate::api::controllable_load::{EPOCH_LEAP, EPOCH_MAX, SEQUENCE_LEAP};
 use crate::api::{ControllableLoad, ControllableLoadSpec, ControllableLoadStatus, WholeWatts};
-use crate::store::object::{api_order, api_time};
+use crate::store::object::{api_limit, api_order, api_time};
 use crate::store::{Answer, Key, Kind, LeadershipFacts, Object, PodFacts, Refusal, Status, Write};
-use ampacity_core::guard::KnownLimit;
-use ampacity_core::units::Time;
 use std::sync::Arc;
 
 impl Object {
@@ -309,14 +307,6 @@ fn agent_pod(load: &Key, manifest: &serde_json::Value) -> Object {
         node: text("/spec/nodeName"),
         ..PodFacts::default()
     }))
-}
-
-fn api_limit(limit: &KnownLimit) -> ScheduledLimit {
-    ScheduledLimit {
-        from: api_time(limit.from),
-        to: (limit.until < Time::MAX).then(|| api_time(limit.until)),
-        limit_watts: WholeWatts(limit.limit.get()),
-    }
 }
 
 fn invalid(rule: &str) -> Refusal {

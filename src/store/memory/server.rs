@@ -1,7 +1,7 @@
 //! The server: objects, revisions, watches, and writes under way.
 
 use super::faults::{ClientFaults, strikes};
-use crate::store::{Answer, Key, Kind, Object, Refusal, Seen, Write, WriteId};
+use crate::store::{Answer, Filter, Key, Kind, Object, Refusal, Seen, TIMEOUT, UNDER_WAY_MAX, Write, WriteId};
 use ampacity_core::units::{Span, Time};
 use rand_core::SeedableRng;
 use rand_pcg::Pcg32;
@@ -12,37 +12,8 @@ use std::rc::Rc;
 /// The server as its clients hold it.
 pub type SharedServer = Rc<RefCell<Server>>;
 
-/// After this long a client gives a write up: its answer is `Unknown`.
-const TIMEOUT: Span = Span::seconds(5);
 /// A late write lands at most this long after it was given up.
 const LATE_AT_MOST: Span = Span::seconds(30);
-/// Writes that one client may have under way; more are refused as `Busy`. 4,096 is the real end's queue too.
-const UNDER_WAY_MAX: usize = 4_096;
-
-/// What a client's watches show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Everything: an operator.
-    All,
-    /// One load and the leadership: an agent.
-    Load(Key),
-}
-
-impl Filter {
-    fn passes(&self, key: &Key) -> bool {
-        match self {
-            Self::All => true,
-            Self::Load(load) => key == load || key.kind == Kind::Leadership,
-        }
-    }
-
-    fn kinds(&self) -> &'static [Kind] {
-        match self {
-            Self::All => &Kind::ALL,
-            Self::Load(_) => &[Kind::ControllableLoad, Kind::Leadership],
-        }
-    }
-}
 
 /// An Event that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +83,11 @@ impl Server {
             rng: Pcg32::seed_from_u64(seed),
             accepted_orders: 0,
         }))
+    }
+
+    /// The time there.
+    pub const fn now(&self) -> Time {
+        self.now
     }
 
     /// Lets time pass: writes land in the order of their arrival.
