@@ -102,7 +102,8 @@ impl Sender {
             Write::Lead { facts, revision } => self.lead(&facts, revision.as_deref()).await,
             Write::Job { job, uid, suspend, annotations } => {
                 let api: Api<Job> = self.within(job.namespace.as_deref());
-                self.merge(&api, &job, OPERATOR_MANAGER, &job_patch(&uid, suspend, &annotations)).await
+                let patch = job_patch(&uid, suspend, &annotations);
+                self.merge(&api, &job, OPERATOR_MANAGER, &patch).await.map_err(another_job)
             }
             Write::DeletePod { pod, uid, grace } => self.delete_pod(&pod, uid, grace).await,
             Write::Finalizer { key, present } => match key.kind {
@@ -354,6 +355,20 @@ fn job_patch(uid: &str, suspend: Option<bool>, annotations: &BTreeMap<String, Op
         map.insert("spec".into(), json!({ "suspend": suspend }));
     }
     body
+}
+
+/// A patch of another UID is no conflict to the API server but a change of what cannot be changed.
+fn another_job(failure: Failure) -> Failure {
+    match failure {
+        Failure::Kube(kube::Error::Api(status)) if status.is_invalid() => {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            if causes.into_iter().any(|cause| cause.field == "metadata.uid") {
+                return Failure::Refused(Refusal::Conflict("another Job of this name".into()));
+            }
+            Failure::Kube(kube::Error::Api(status))
+        }
+        other => other,
+    }
 }
 
 /// What an error means for the write. Whatever cannot be told apart from a write that landed is unknown.

@@ -97,12 +97,14 @@ impl Server {
         if self.objects.contains_key(&key) {
             return Err(Refusal::Exists);
         }
-        if let Object::ControllableLoad(load) = &object {
+        if let Object::ControllableLoad(load) = &mut object {
             above_nameplate(&load.spec)?;
+            // A status is a subresource: nobody is born with one.
+            Arc::make_mut(load).status = None;
         }
         self.stamp(&mut object);
-        self.store(&key, object.clone());
-        Ok(Some(object))
+        self.store(&key, object);
+        Ok(self.objects.get(&key).cloned())
     }
 
     /// Gives a new object what the server gives: a UID, a generation, the time.
@@ -200,10 +202,17 @@ impl Server {
             _ => crate::api::LOAD_FINALIZER,
         };
         self.modify(key, |object| {
-            let finalizers = object.meta_mut().ok_or(Refusal::NotFound)?.finalizers.get_or_insert_default();
-            finalizers.retain(|f| f != finalizer);
-            if present {
-                finalizers.push(finalizer.into());
+            let meta = object.meta_mut().ok_or(Refusal::NotFound)?;
+            let stands = meta.finalizers.iter().flatten().any(|f| f == finalizer);
+            if present && !stands && meta.deletion_timestamp.is_some() {
+                return Err(invalid("no new finalizers can be added if the object is being deleted"));
+            }
+            if present != stands {
+                let finalizers = meta.finalizers.get_or_insert_default();
+                finalizers.retain(|f| f != finalizer);
+                if present {
+                    finalizers.push(finalizer.into());
+                }
             }
             Ok(())
         })?;
