@@ -133,7 +133,7 @@ fn plain(error: &serde_yaml::Error) -> String {
 }
 
 /// A fault of the `index`-th document that is not empty, with its place in the text.
-fn located(file: &str, text: &str, index: usize, fault: &Fault) -> ManifestError {
+pub(crate) fn located(file: &str, text: &str, index: usize, fault: &Fault) -> ManifestError {
     let (line, column) = place(text, index, &steps(&fault.field)).unwrap_or((1, 1));
     ManifestError { file: file.into(), line, column, message: fault.to_string() }
 }

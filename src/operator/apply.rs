@@ -15,6 +15,15 @@ pub(super) fn orders(site: &mut Site, plan: &Plan, link: &mut dyn Uplink, now: T
     let Some(ledger) = &mut site.ledger else { return Vec::new() };
     let nodes = plan.nodes.iter().enumerate();
     ledger.set_limits(nodes.map(|(at, node)| (NodeId(u32::try_from(at).unwrap_or(u32::MAX)), node.limit)).collect());
+    for at in 0..site.rows.len() {
+        let load = LoadId(u32::try_from(at).unwrap_or(u32::MAX));
+        if (site.fallback(load).is_some() || site.coming(load).is_some())
+            && let Some(ledger) = &mut site.ledger
+        {
+            ledger.renew(load);
+        }
+    }
+    let Some(ledger) = &mut site.ledger else { return Vec::new() };
     let steps = ledger.steps(&plan.wants, now);
     let mut writes = Vec::with_capacity(steps.len());
     for step in steps {
@@ -28,7 +37,8 @@ pub(super) fn orders(site: &mut Site, plan: &Plan, link: &mut dyn Uplink, now: T
             link.shout(&row.name, Shout::Shed { order, setpoint });
         }
         let fallback = setpoint.and_then(|_| site.fallback(load));
-        let write = Write::Order { load: row.key.clone(), order, setpoint, fallback, schedule: None };
+        let schedule = setpoint.and_then(|_| site.coming(load));
+        let write = Write::Order { load: row.key.clone(), order, setpoint, fallback, schedule };
         writes.push((write, Purpose::Order { site: site.name.clone(), load, order, shed, sent: now }));
     }
     writes

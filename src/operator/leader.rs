@@ -101,10 +101,10 @@ impl Leader {
             self.standing = Standing::Lost("the leader's epoch fell: a restored backup");
         }
         self.saw_epoch(facts.epoch);
-        if let Standing::Leading { epoch } = self.standing {
-            if facts.holder != self.name || facts.epoch != epoch {
-                self.standing = Standing::Lost("somebody else took the leader's Lease");
-            }
+        if let Standing::Leading { epoch } = self.standing
+            && (facts.holder != self.name || facts.epoch != epoch)
+        {
+            self.standing = Standing::Lost("somebody else took the leader's Lease");
         }
         if self.seen.as_ref().is_none_or(|(old, _)| old.revision != facts.revision) {
             self.seen = Some((facts.clone(), now));

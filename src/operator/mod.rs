@@ -10,9 +10,11 @@ pub mod leases;
 pub mod observe;
 pub mod own;
 pub mod problem;
+pub mod reason;
 pub mod report;
 pub mod site;
 pub mod tables;
+pub mod tenants;
 
 use crate::link::Uplink;
 use crate::market::Feeds;
@@ -26,6 +28,7 @@ use leader::{Leader, Standing};
 use own::AgentPods;
 use site::Site;
 use std::collections::BTreeMap;
+use tenants::Usage;
 
 /// A shed that is not answered within this means that this leader cannot write: it stops renewing its Lease.
 const SHED_ANSWERED_WITHIN: Span = Span::seconds(6);
@@ -82,6 +85,11 @@ pub struct Operator {
     sites: BTreeMap<String, Site>,
     purposes: BTreeMap<WriteId, Purpose>,
     stale_tables: bool,
+    usage: Usage,
+    stale_usage: bool,
+    stale_leases: bool,
+    /// What is written and not answered: nothing is written twice at a time.
+    under_way: BTreeMap<WriteId, Token>,
 }
 
 impl Operator {
@@ -95,12 +103,21 @@ impl Operator {
             sites: BTreeMap::new(),
             purposes: BTreeMap::new(),
             stale_tables: true,
+            usage: Usage::default(),
+            stale_usage: true,
+            stale_leases: true,
+            under_way: BTreeMap::new(),
         }
     }
 
     /// Where it stands.
     pub fn standing(&self, now: Time) -> Standing {
         self.leader.standing(now)
+    }
+
+    /// Its name and epoch, while it leads.
+    pub fn leads(&self) -> Option<(String, u64)> {
+        self.leading.map(|epoch| (self.options.name.clone(), epoch))
     }
 
     /// Its sites.
@@ -119,6 +136,7 @@ impl Operator {
         if self.leading.is_none() {
             return Ok(());
         }
+        self.read_tenants();
         let names: Vec<String> = self.sites.keys().cloned().collect();
         for name in names {
             self.turn(&name, ports, now)?;
@@ -133,22 +151,52 @@ impl Operator {
         let mut errors = Vec::new();
         let prices = observe::prices(name, &spec, ports.feeds, now, &mut errors);
         site.read_meters(ports.feeds, now, &mut errors)?;
-        let leases = Vec::new();
+        let leases = site.core_leases(&self.usage, now);
+        let tenants: Vec<String> = leases.iter().map(|lease| lease.name.clone()).collect();
         let Some(snapshot) = site.snapshot(&prices, leases, now) else { return Ok(()) };
         let plan = decide(&snapshot);
+        site.foresee(&snapshot, &plan);
         site.memory = plan.memory.clone();
+        site.prices = Some(prices);
 
         let mut writes = own::births(site, &self.options, now);
         if spec.policy.mode == crate::api::power_budget::Mode::Active {
             writes.extend(apply::orders(site, &plan, ports.link, now));
+            writes.extend(tenants::apply(site, &plan, &tenants, &self.usage, now));
         }
         writes.extend(report::budget(site, &plan, &prices, &errors, self.leader.holder(), now));
         site.plan = Some(plan);
+        self.submit(ports, writes);
+        Ok(())
+    }
+
+    /// Hands the writes over, but for those whose like is still on its way.
+    fn submit(&mut self, ports: &mut Ports<'_>, writes: Vec<Purposed>) {
         for (write, purpose) in writes {
+            let token = token(&write);
+            if token.as_ref().is_some_and(|token| self.under_way.values().any(|other| other == token)) {
+                continue;
+            }
             let id = ports.store.submit(write);
+            if let Some(token) = token {
+                self.under_way.insert(id, token);
+            }
             self.purposes.insert(id, purpose);
         }
-        Ok(())
+    }
+
+    /// Brings Jobs, pods and leases up to what was shown.
+    fn read_tenants(&mut self) {
+        if std::mem::take(&mut self.stale_usage) {
+            self.usage = Usage::read(&self.cache);
+        }
+        if std::mem::take(&mut self.stale_leases) {
+            let known: std::collections::BTreeSet<String> =
+                self.cache.classes().map(|class| class.name_any()).collect();
+            for (at, site) in self.sites.values_mut().enumerate() {
+                site.follow_leases(&self.cache, at == 0, &|class| known.contains(class));
+            }
+        }
     }
 
     /// Folds what the API server and the agents showed.
@@ -194,7 +242,8 @@ impl Operator {
                     }
                 }
             }
-            Kind::Job | Kind::Pod | Kind::ComputeLease => {}
+            Kind::Job | Kind::Pod => self.stale_usage = true,
+            Kind::ComputeLease => self.stale_leases = true,
             _ => self.stale_tables = true,
         }
         Ok(())
@@ -212,6 +261,7 @@ impl Operator {
             let name = budget.name_any();
             let site = self.sites.entry(name.clone()).or_insert_with(|| Site::new(&name));
             site.read(&self.cache, budget, now);
+            self.stale_leases = true;
             site.follow_tree();
             site.learn_tombstones(now)?;
         }
@@ -242,6 +292,7 @@ impl Operator {
                 self.leading = Some(epoch);
                 for site in self.sites.values_mut().filter(|site| fresh || site.ledger.is_none()) {
                     site.lead(epoch, &self.cache, now)?;
+                    self.stale_leases = true;
                 }
                 Ok(())
             }
@@ -252,6 +303,7 @@ impl Operator {
         if self.leader.answered(id, answer, now) {
             return Ok(());
         }
+        self.under_way.remove(&id);
         match self.purposes.remove(&id) {
             Some(Purpose::Order { site, load, order, .. }) => {
                 if let Some(site) = self.sites.get_mut(&site) {
@@ -272,3 +324,23 @@ impl Operator {
 
 /// A write and what it is for.
 type Purposed = (Write, Purpose);
+
+/// What a write is about: two of the same are not under way at once. Orders are the ledger's to pace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Token(&'static str, Key);
+
+fn token(write: &Write) -> Option<Token> {
+    match write {
+        Write::CreateLoad(load) => {
+            let namespace = load.namespace().unwrap_or_default();
+            Some(Token("create", Key::namespaced(Kind::ControllableLoad, &namespace, &load.name_any())))
+        }
+        Write::CreateAgent { load, .. } => Some(Token("agent", load.clone())),
+        Write::Status(key, _) => Some(Token("status", key.clone())),
+        Write::Job { job, .. } => Some(Token("job", job.clone())),
+        Write::DeletePod { pod, .. } => Some(Token("pod", pod.clone())),
+        Write::Finalizer { key, .. } => Some(Token("finalizer", key.clone())),
+        Write::Delete(key) => Some(Token("delete", key.clone())),
+        Write::Order { .. } | Write::State { .. } | Write::Lead { .. } | Write::Event { .. } => None,
+    }
+}

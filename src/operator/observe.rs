@@ -184,8 +184,11 @@ impl Site {
                 setpoint: ledger.view(id).map_or(row.terms.nameplate, |view| view.setpoint),
                 bound: ledger.bound(id, now),
                 proof_within: row.terms.proof_within,
-                measured: heard
-                    .and_then(|r| r.measured.map(|watts| Reading { watts, error: r.error, time: r.sampled })),
+                // What it takes of its award is what its limiters let through: safety counts that, however little flows.
+                measured: heard.and_then(|r| {
+                    let watts = r.measured?.max(r.ceiling.unwrap_or_default());
+                    Some(Reading { watts, error: r.error, time: r.sampled })
+                }),
                 wants_more: heard.is_some_and(|report| report.wants_more),
             }
         });

@@ -11,9 +11,11 @@ use crate::api::{
     OWNER_LABEL, WattsQuantity, WholeWatts,
 };
 use crate::store::{Key, Kind, Write};
-use ampacity_core::guard::{Basis, LoadId};
-use ampacity_core::snapshot::Member;
-use ampacity_core::units::{Time, Watts};
+use ampacity_core::decide::decide;
+use ampacity_core::guard::{Basis, KnownLimit, LoadId};
+use ampacity_core::plan::Plan;
+use ampacity_core::snapshot::{Member, Snapshot, TimedLimit};
+use ampacity_core::units::{Span, Time, Watts};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 
@@ -141,6 +143,46 @@ impl Site {
         (wanted != stands).then_some(wanted)
     }
 }
+
+impl Site {
+    /// The limits known to be coming that a load's agent is to be told of; none where its order says so already.
+    pub(super) fn coming(&self, load: LoadId) -> Option<Vec<KnownLimit>> {
+        let stands = &self.ledger.as_ref()?.view(load)?.schedule;
+        let wanted = self.schedules.get(load.index()).map(Vec::as_slice).unwrap_or_default();
+        (wanted != stands.as_slice()).then(|| wanted.to_vec())
+    }
+
+    /// Works out, for each limit that is known to be coming, what every load would be told when it binds: should no
+    /// operator lead by then, the agents keep it by themselves. What is in force already is in the setpoints.
+    pub(super) fn foresee(&mut self, snapshot: &Snapshot, plan: &Plan) {
+        let due = |limit: &&TimedLimit| {
+            let binds = limit.order_by(&snapshot.policy);
+            binds > snapshot.now && binds <= snapshot.now.after(FORESEEN)
+        };
+        let coming: Vec<TimedLimit> = snapshot.limits.iter().filter(due).take(COMING_MAX).cloned().collect();
+        let known: Vec<String> = coming.iter().map(|limit| format!("{limit:?}")).collect();
+        if known == self.foreseen && self.schedules.len() == self.rows.len() {
+            return;
+        }
+        self.foreseen = known;
+        self.schedules = vec![Vec::new(); self.rows.len()];
+        for limit in coming {
+            let from = limit.order_by(&snapshot.policy);
+            let then = decide(&Snapshot { now: from, ..snapshot.clone() });
+            for ((schedule, award), present) in self.schedules.iter_mut().zip(&then.loads).zip(&plan.loads) {
+                if award.watts < present.watts {
+                    let until = limit.binds_until(&snapshot.policy);
+                    schedule.push(KnownLimit { from, until, limit: award.watts });
+                }
+            }
+        }
+    }
+}
+
+/// Limits further ahead than this are not told to agents yet.
+const FORESEEN: Span = Span::minutes(60);
+/// Limits told to one agent at most: as many as a load's spec holds.
+const COMING_MAX: usize = 8;
 
 /// The key of an agent's pod.
 pub fn agent_key(namespace: &str, load: &str) -> Key {

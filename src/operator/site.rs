@@ -2,8 +2,10 @@
 //! the last decision left to be remembered.
 
 use super::cache::Cache;
+use super::observe::Prices;
 use super::problem::Problem;
 use super::tables::{FirstSeen, LoadTerms, Tables};
+use super::tenants::LeaseRow;
 use crate::api::{ControllableLoad, PowerBudget};
 use crate::link::Report;
 use crate::store::{Key, Kind, Object, order, time};
@@ -70,6 +72,14 @@ pub struct Site {
     pub relays: BTreeMap<NodeId, Watts>,
     /// By feeder's name: the nameplate sums that the budget's status is to keep.
     pub nameplates: BTreeMap<String, Watts>,
+    /// By load: limits known to be coming, as its agent is to be told.
+    pub schedules: Vec<Vec<KnownLimit>>,
+    /// The limits that those were worked out for.
+    pub foreseen: Vec<String>,
+    /// The prices of the last decision.
+    pub prices: Option<Prices>,
+    /// Its leases, by `namespace/name`.
+    pub leases: BTreeMap<String, LeaseRow>,
     /// When the budget's status was last written.
     pub reported: Time,
 }
@@ -90,6 +100,10 @@ impl Site {
             meters: Vec::new(),
             relays: BTreeMap::new(),
             nameplates: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            prices: None,
+            schedules: Vec::new(),
+            foreseen: Vec::new(),
             reported: Time::ZERO,
         }
     }
@@ -163,6 +177,7 @@ impl Site {
         self.rows.clear();
         self.ids.clear();
         self.memory = Memory::default();
+        self.leases.clear();
         let Some(tree) = self.tree() else { return Ok(()) };
         self.ledger = Some(Ledger::new(epoch, tree, std::iter::empty(), now));
         let loads: Vec<Arc<ControllableLoad>> =

@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::problem::Problem;
 use crate::api::controllable_load::LoadOwner;
 use crate::api::{Money, PowerBudget};
-use ampacity_core::lease::Delivery;
+use ampacity_core::lease::{Delivery, LeaseState};
 use ampacity_core::snapshot::{Fleet, Lockout, Member, Pool, TimedLimit};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time, UsdPerMwh, Watts};
@@ -95,6 +95,21 @@ impl Tables {
     /// The site's name.
     pub fn site(&self) -> String {
         self.budget.name_any()
+    }
+
+    /// Whether pinned terms that name this place are delivered here: one of its pools, or `site/feeder`.
+    pub fn delivers(&self, place: &str) -> bool {
+        self.pools.iter().any(|row| row.core.name == place)
+            || place
+                .split_once('/')
+                .is_some_and(|(site, feeder)| site == self.site() && self.tree.find(feeder).is_some())
+    }
+
+    /// The pool that an accepted lease runs in.
+    pub fn pool_of(&self, state: &LeaseState) -> Option<&str> {
+        let LeaseState::Accepted(contract) = state else { return None };
+        let Delivery::Jobs { pool, .. } = contract.offer.delivery else { return None };
+        self.pools.get(pool as usize).map(|row| row.core.name.as_str())
     }
 
     /// Both credits of a class as one per MWh withheld.

@@ -367,6 +367,7 @@ pub enum Write {
 }
 
 /// A status to be applied.
+#[allow(clippy::large_enum_variant, reason = "a status only ever travels boxed, in `Write::Status`")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Status {
     /// Of a `PowerBudget`.

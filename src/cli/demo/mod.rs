@@ -1,5 +1,8 @@
 //! `ampacity demo`: the whole operator over a simulated site, in virtual time, as a live view or as lines.
 
+pub mod args;
 pub mod format;
+pub mod load;
 pub mod plain;
+pub mod run;
 pub mod view;

@@ -11,9 +11,9 @@ use ampacity_core::tree::Tree;
 use ampacity_core::units::{GigahashPerSecond, Ppm, Span, UsdPerMwh, Watts};
 use kube::ResourceExt;
 
-/// What a miner draws asleep where its fleet does not say: the low end of what stock and third-party firmware draw
-/// (LuxOS 25 W; Braiins about 200 W). Only the floor of a bid; what is proved comes from read-back.
-const SLEEP: Watts = Watts::new(25);
+/// What a miner draws asleep at most: LuxOS and fast-percent firmware about 25 W. A container's floor carries as much
+/// for each of its machines and its pumps and fans: less could not be proved.
+const SLEEP: Watts = Watts::new(30);
 
 /// One fleet.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +67,8 @@ fn row(fleet: &MiningFleet, budget: &PowerBudget, tree: &Tree) -> Result<FleetRo
         );
         return Err(Problem::invalid(key, why));
     }
-    let floor = spec.thermal_floor_watts.watts();
+    let asleep = Watts::new(SLEEP.get().saturating_mul(i64::from(miners))) + overhead;
+    let floor = spec.thermal_floor_watts.watts().max(asleep);
     if floor > nameplate {
         let why = format!("spec.thermalFloorWatts: {} W is above the nameplate of {} W", floor.get(), nameplate.get());
         return Err(Problem::invalid(key, why));

@@ -149,6 +149,14 @@ impl Ledger {
         id
     }
 
+    /// Has a load written again with the next steps although its setpoint may stay: its fallback or the limits known to
+    /// be coming have changed, and travel with its order.
+    pub fn renew(&mut self, load: LoadId) {
+        if let Some(entry) = self.entries.get_mut(load.index()) {
+            entry.renew();
+        }
+    }
+
     /// This leader's epoch.
     pub const fn epoch(&self) -> u64 {
         self.epoch

@@ -24,6 +24,8 @@ pub(super) struct Entry {
     /// The most that any write without a read-back asked for, W, and the highest sequence among those.
     unread: (Watts, u64),
     refused: bool,
+    /// To be written again although its setpoint stays: something else of its order is to change.
+    renew: bool,
     retry_at: Time,
     heard: Option<Heartbeat>,
     /// The last ceiling of any epoch, W.
@@ -53,6 +55,7 @@ impl Entry {
             flight: None,
             unread: (zero, 0),
             refused: false,
+            renew: false,
             retry_at: now,
             heard: None,
             last_ceiling: zero,
@@ -140,6 +143,16 @@ impl Entry {
         self.retry_at <= now && self.flight.is_none_or(|f| f.sent.after(WRITE_LIFE) <= now)
     }
 
+    /// Something else of its order than the setpoint is to change.
+    pub(super) const fn renew(&mut self) {
+        self.renew = true;
+    }
+
+    /// Whether it is to be written again although its setpoint stays.
+    pub(super) const fn is_to_renew(&self) -> bool {
+        self.renew
+    }
+
     /// Refused by the API server and not written since.
     pub(super) const fn is_refused(&self) -> bool {
         self.refused
@@ -161,6 +174,7 @@ impl Entry {
     pub(super) fn order(&mut self, setpoint: Watts, epoch: u64, broken: Broken, now: Time) -> Order {
         let sequence = self.next;
         self.next = self.next.saturating_add(1);
+        self.renew = false;
         self.flight = Some(Flight { sequence, sent: now });
         if broken.keeps(Rule::UnansweredCounts) {
             self.unread = (self.unread.0.max(setpoint), sequence);

@@ -47,7 +47,7 @@ impl Ledger {
         // Also where a raise went unanswered that is wanted no more: a later order keeps it from landing; and where a
         // write was refused: to hear whether the load takes orders again.
         let fences = entry.unread() > setpoint && setpoint == wanted(entry, want);
-        if setpoint < stands || fences || entry.is_refused() {
+        if setpoint < stands || fences || entry.is_refused() || entry.is_to_renew() {
             let order = entry.order(setpoint, epoch, broken, now);
             return Some(Write::Lower { load: want.load, order, setpoint });
         }

@@ -112,7 +112,7 @@ fn the_model_is_safe_with_agents_that_die_and_restart_without_memory() {
 
 #[test]
 fn the_model_is_safe_with_a_second_agent_on_a_load() {
-    is_safe(&["spare"]);
+    is_safe(&["spare", "pair"]);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn the_model_is_safe_without_a_leader_and_with_limits_known_to_come() {
 
 #[test]
 fn the_model_is_safe_with_a_restored_backup() {
-    is_safe(&["restore", "restorekill", "again"]);
+    is_safe(&["restore", "restorekill"]);
 }
 
 /// Takes rules away; the search must pass the limit in so many steps.
@@ -168,9 +168,20 @@ fn without_any_one_rule_of_the_ledger_the_limit_is_passed() {
 fn without_any_one_rule_of_the_world_the_limit_is_passed() {
     fails([None; 2], Some(Outside::Fence), "late", 19);
     fails([None; 2], Some(Outside::ProofByLimiter), "idle", 13);
-    // What the API server and the agents hold here, each by itself, makes up for the other.
-    fails([Some(Rule::OneHolder), None], Some(Outside::StatusHolder), "spare", 99);
-    fails([Some(Rule::Memory), None], Some(Outside::ClockEpoch), "again", 99);
+}
+
+#[test]
+#[ignore = "takes a minute and 2 GB: two agents that both hold a load overwrite each other for ever"]
+fn without_one_holder_at_the_agent_and_at_the_api_server_the_limit_is_passed() {
+    fails([Some(Rule::OneHolder), None], Some(Outside::StatusHolder), "spare", 21);
+}
+
+#[test]
+#[ignore = "takes a minute: with memory and claims a reused epoch and a claim from a stale cache do no harm in reach"]
+fn a_reused_epoch_and_a_claim_that_writes_its_cache_are_made_up_for_in_four_writes() {
+    for outside in [Outside::ClockEpoch, Outside::ClaimKeeps] {
+        assert_eq!(search(scene("back4"), Without { outside: Some(outside), ..Without::default() }).0, End::Safe);
+    }
 }
 
 #[test]
@@ -181,6 +192,8 @@ fn these_rules_are_kept_although_the_others_make_up_for_each_within_the_scenes()
     };
     safe(Some(Rule::ClaimFirst), None, "lead");
     // The answer to a status write shows the agent the order that stands.
+    safe(Some(Rule::OneHolder), None, "pair");
+    safe(None, Some(Outside::StatusHolder), "pair");
     safe(None, Some(Outside::StatusOrder), "late");
     safe(None, Some(Outside::StatusRevision), "late");
     safe(None, Some(Outside::NewHolder), "kill");

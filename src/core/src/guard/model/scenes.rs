@@ -29,6 +29,7 @@ const HALVES: Scene = Scene {
     hold_seconds: 0,
     life_seconds: 0,
     start_seconds: 0,
+    pair: false,
     known_limit: None,
 };
 
@@ -63,6 +64,7 @@ pub(super) const SCENES: &[(&str, Scene)] = &[
         },
     ),
     ("spare", Scene { jump_seconds: LONG, ..halves(Budget { sends: 2, spares: 1, jumps: 1, ..NONE }) }),
+    ("pair", Scene { pair: true, start_seconds: 16, ..halves(Budget { sends: 2, ..NONE }) }),
     ("delete", halves(Budget { deletes: 1, ..NONE })),
     ("remake", halves(Budget { deletes: 1, remakes: 1, ..NONE })),
     ("fall", Scene { now: [0, 2], hold_seconds: 5, jump_seconds: 21, ..halves(Budget { sends: 2, jumps: 1, ..NONE }) }),
@@ -72,7 +74,6 @@ pub(super) const SCENES: &[(&str, Scene)] = &[
     ),
     ("restore", Scene { now: [0, 2], ..halves(BACK) }),
     ("back4", Scene { now: [0, 2], ..halves(Budget { sends: 4, ..BACK }) }),
-    ("again", Scene { now: [0, 1], backup: [0, 1], ..halves(Budget { sends: 4, ..BACK }) }),
     ("restorekill", Scene { now: [0, 2], ..halves(Budget { sends: 2, kills: 1, ..BACK }) }),
     (
         "everything",

@@ -96,6 +96,8 @@ pub(super) struct Scene {
     pub(super) life_seconds: i64,
     /// How long ago all that was proved, s.
     pub(super) start_seconds: i16,
+    /// A second agent took load 0 over since, and the first has yet to see it.
+    pub(super) pair: bool,
     /// Load 0 is to stay under 0 W in this time (s after the start).
     pub(super) known_limit: Option<(i64, i64)>,
 }
@@ -247,9 +249,14 @@ impl Model {
             let setpoint = self.scene.now[load];
             world.limiter[load] = u8::try_from(setpoint).unwrap();
             let order = Order { epoch: u64::from(epoch), sequence: 2 };
-            let (agent, view, driver) = self.settle(load, self.view(load, setpoint, order, 1));
+            let (agent, view, driver) = self.settle(1, self.view(load, setpoint, order, 1));
             world.agent[load][0] = agent;
             world.driver[load][0] = driver;
+            let mut view = view;
+            if self.scene.pair && load == 0 {
+                (world.agent[0][1], view, world.driver[0][1]) = self.settle(2, view);
+                world.holders[0] = 2;
+            }
             world.holds[load] = i16::try_from(self.scene.life_seconds).unwrap();
             let old = Order { epoch: 1, sequence: 1 };
             let statement =
@@ -264,16 +271,15 @@ impl Model {
     }
 
     /// Drives a new agent until it holds its load, has proved and stated.
-    fn settle(&mut self, load: usize, mut view: LoadView) -> (u32, LoadView, Driver) {
+    fn settle(&mut self, holder: u64, mut view: LoadView) -> (u32, LoadView, Driver) {
         let early = START.before(Span::seconds(100));
-        let mut agent = self.agent(1, early);
+        let mut agent = self.agent(holder, early);
         let mut driver = Driver::default();
         let mut queue = std::collections::VecDeque::from([(Input::Load(Some(view.clone())), early)]);
         let leader = Input::Leader { epoch: view.order.epoch, seen: START };
         let proof = Proof { ceiling: view.setpoint, expires: self.expires(0), settled: true };
         queue.push_back((Input::Tick, START.before(Span::seconds(50))));
         queue.push_back((leader, START));
-        let _ = load;
         while let Some((input, now)) = queue.pop_front() {
             for act in agent.step(input, now) {
                 match act {

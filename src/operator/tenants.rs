@@ -1,0 +1,252 @@
+//! Tenants: their leases as they stand, and the Jobs that run under them.
+//!
+//! A lease's Jobs are created suspended and run while its grant covers them. Nobody but the operator flips the switch:
+//! whatever else flipped it is flipped back in the next turn. The state of a Job frees no watt; node caps do.
+
+use super::cache::Cache;
+use super::leases;
+use super::reason::{Names, sentence};
+use super::site::Site;
+use super::{Purpose, Purposed};
+use crate::api::{
+    CHECKPOINT_DONE_ANNOTATION, CHECKPOINT_REQUEST_ANNOTATION, ComputeLease, NOTICE_DEADLINE_ANNOTATION,
+    SUSPEND_REASON_ANNOTATION,
+};
+use crate::store::{JobFacts, Key, Kind, PodFacts, Status, Write, api_time, time};
+use ampacity_core::guard::LoadId;
+use ampacity_core::lease::{Contract, Delivery, Lease, LeaseState, NoticeReason};
+use ampacity_core::plan::{LeaseAward, Plan};
+use ampacity_core::snapshot::Member;
+use ampacity_core::units::{Span, Time, Watts};
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Grace of a pod that the operator deletes itself: in an emergency nothing waits longer.
+const URGENT_GRACE: Span = Span::seconds(5);
+
+/// One lease of a site, as it stands while this operator leads.
+#[derive(Clone, Debug)]
+pub struct LeaseRow {
+    /// The object.
+    pub key: Key,
+    /// As it was last shown.
+    pub object: Arc<ComputeLease>,
+    /// Where it stands.
+    pub state: LeaseState,
+    /// When the running notice's checkpoint was acknowledged by every Job.
+    pub acknowledged: Option<Time>,
+}
+
+/// Jobs and pods by lease, read again when one of them changes.
+#[derive(Debug, Default)]
+pub struct Usage {
+    jobs: BTreeMap<(String, String), Vec<Arc<JobFacts>>>,
+    pods: BTreeMap<(String, String), Vec<Arc<PodFacts>>>,
+}
+
+impl Usage {
+    /// Reads all Jobs and pods.
+    pub fn read(cache: &Cache) -> Self {
+        let mut usage = Self::default();
+        for job in cache.jobs() {
+            usage.jobs.entry((job.namespace.clone(), job.lease.clone())).or_default().push(job.clone());
+        }
+        for jobs in usage.jobs.values_mut() {
+            jobs.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        }
+        for pod in cache.pods().filter(|pod| !pod.finished) {
+            if let Some(job) = &pod.job {
+                usage.pods.entry((pod.namespace.clone(), job.clone())).or_default().push(pod.clone());
+            }
+        }
+        usage
+    }
+
+    fn jobs(&self, row: &LeaseRow) -> &[Arc<JobFacts>] {
+        let namespace = row.key.namespace.as_deref().unwrap_or_default();
+        self.jobs.get(&(namespace.into(), row.key.name.to_string())).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn pods(&self, job: &JobFacts) -> &[Arc<PodFacts>] {
+        self.pods.get(&(job.namespace.clone(), job.name.clone())).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl Site {
+    /// Brings the site's lease rows up to what the cache shows. A lease is this site's if its class is, or if its
+    /// pinned terms are delivered here; one whose class nobody knows is told so by the first site.
+    pub fn follow_leases(&mut self, cache: &Cache, first: bool, known_classes: &dyn Fn(&str) -> bool) {
+        let (Some(tables), Some(tree)) = (&self.tables, self.ledger.as_ref().map(|l| l.tree().clone())) else { return };
+        let ours = |lease: &ComputeLease| {
+            let class = &lease.spec.class_name;
+            let here = tables.classes.iter().any(|row| row.core.name == *class);
+            let pinned = lease.status.as_ref().and_then(|s| s.terms.as_ref());
+            let delivered = pinned.is_some_and(|terms| tables.delivers(&terms.place));
+            here || delivered || (first && pinned.is_none() && !known_classes(class))
+        };
+        let mut rows = BTreeMap::new();
+        for lease in cache.leases().filter(|lease| ours(lease)) {
+            let namespace = lease.namespace().unwrap_or_default();
+            let name = format!("{namespace}/{}", lease.name_any());
+            let key = Key::namespaced(Kind::ComputeLease, &namespace, &lease.name_any());
+            let row = match self.leases.remove(&name) {
+                Some(old) if old.object.uid() == lease.uid() => LeaseRow { object: lease.clone(), ..old },
+                _ => LeaseRow {
+                    key,
+                    state: leases::state(lease, tables, &tree),
+                    object: lease.clone(),
+                    acknowledged: None,
+                },
+            };
+            rows.insert(name, row);
+        }
+        self.leases = rows;
+    }
+
+    /// The leases as a decision knows them, by name; those that have ended are left out.
+    pub fn core_leases(&mut self, usage: &Usage, now: Time) -> Vec<Lease> {
+        let Some(tables) = &self.tables else { return Vec::new() };
+        let places: BTreeMap<String, LoadId> = self
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| matches!(row.member, Member::Pool(_)))
+            .filter_map(|(at, row)| Some((row.name.clone(), LoadId(u32::try_from(at).ok()?))))
+            .collect();
+        let mut core = Vec::with_capacity(self.leases.len());
+        for (name, row) in &mut self.leases {
+            if matches!(row.state, LeaseState::Ended(_)) {
+                continue;
+            }
+            let asked = row.object.metadata.creation_timestamp.as_ref().map_or(now, time);
+            let jobs = usage.jobs(row);
+            let working = jobs.iter().filter(|job| !job.finished);
+            row.acknowledged = acknowledged(&row.state, jobs, row.acknowledged, now);
+            core.push(Lease {
+                name: name.clone(),
+                namespace: row.key.namespace.as_deref().unwrap_or_default().into(),
+                request: leases::request(&row.object, tables, asked),
+                state: row.state.clone(),
+                placed: placed(row, usage, tables.pool_of(&row.state), &places),
+                has_work: working.count() > 0,
+                has_pods: jobs.iter().any(|job| !usage.pods(job).is_empty() || job.terminating > 0),
+                acknowledged: row.acknowledged,
+            });
+        }
+        core
+    }
+}
+
+/// Where the pods of a lease's Jobs stand: (load, GPUs in use there).
+fn placed(row: &LeaseRow, usage: &Usage, pool: Option<&str>, places: &BTreeMap<String, LoadId>) -> Vec<(LoadId, u32)> {
+    let Some(pool) = pool else { return Vec::new() };
+    let mut sums: BTreeMap<LoadId, u32> = BTreeMap::new();
+    for pod in usage.jobs(row).iter().flat_map(|job| usage.pods(job)) {
+        let load = pod.node.as_ref().and_then(|node| places.get(&format!("{pool}-{node}")));
+        if let Some(load) = load {
+            *sums.entry(*load).or_default() += pod.gpus;
+        }
+    }
+    sums.into_iter().collect()
+}
+
+/// The id under which the running notice asks for a checkpoint.
+fn checkpoint_id(contract: &Contract) -> Option<String> {
+    let notice = contract.running_notice()?;
+    (notice.reason != NoticeReason::TermEnds).then(|| (notice.given.get() / 1_000).to_string())
+}
+
+/// Since when every running Job has acknowledged the checkpoint that the running notice asked for.
+fn acknowledged(state: &LeaseState, jobs: &[Arc<JobFacts>], before: Option<Time>, now: Time) -> Option<Time> {
+    let LeaseState::Accepted(contract) = state else { return None };
+    let id = checkpoint_id(contract)?;
+    let running = || jobs.iter().filter(|job| !job.finished && !job.suspended);
+    let done = |job: &Arc<JobFacts>| job.annotations.get(CHECKPOINT_DONE_ANNOTATION) == Some(&id);
+    (running().count() > 0 && running().all(done)).then(|| before.unwrap_or(now))
+}
+
+/// Takes the plan's leases in, and gives what is to be written of them: statuses that changed, Jobs whose switch or
+/// notice is wrong, pods that an urgent shed does not wait for.
+pub(super) fn apply(site: &mut Site, plan: &Plan, names: &[String], usage: &Usage, now: Time) -> Vec<Purposed> {
+    let mut writes = Vec::new();
+    let (Some(tables), Some(ledger)) = (&site.tables, &site.ledger) else { return writes };
+    let told = Names { tree: ledger.tree(), loads: &site.rows, leases: names, now };
+    for (name, award) in names.iter().zip(&plan.leases) {
+        let Some(row) = site.leases.get_mut(name) else { continue };
+        let changed = row.state != award.state;
+        row.state = award.state.clone();
+        let old = row.object.status.as_ref();
+        if changed || old.is_none() || stale(row) {
+            let why = sentence(&award.reason, &told);
+            let status = leases::status(&row.object, &row.state, &why, tables, old, now);
+            if old != Some(&status) {
+                writes.push((Write::Status(row.key.clone(), Box::new(Status::ComputeLease(status))), Purpose::Other));
+            }
+        }
+        jobs(row, award, usage, now, &mut writes);
+    }
+    writes
+}
+
+/// Whether what stands in a lease's status is not what is remembered here: a write that was lost.
+fn stale(row: &LeaseRow) -> bool {
+    let Some(status) = &row.object.status else { return true };
+    let observed = status.observed_generation == row.object.metadata.generation;
+    let grant = match &row.state {
+        LeaseState::Accepted(contract) | LeaseState::Ended(contract) => {
+            let told = status.grant.as_ref().map(|g| (g.watts.watts(), time(&g.since)));
+            let notice = status.notice.as_ref().map(|n| time(&n.deadline));
+            told == Some((contract.grant.watts, contract.grant.since)) && notice == contract.notice.map(|n| n.deadline)
+        }
+        _ => true,
+    };
+    !observed || !grant
+}
+
+fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &mut Vec<Purposed>) {
+    let contract = match &row.state {
+        LeaseState::Accepted(contract) => Some(contract.as_ref()),
+        _ => None,
+    };
+    let gpus = match contract.map(|c| c.offer.delivery) {
+        Some(Delivery::Jobs { gpus, .. }) => gpus,
+        _ => 0,
+    };
+    let granted = contract.is_some_and(|c| c.grant.watts > Watts::ZERO && now >= c.offer.start && now < c.offer.end);
+    let mut left = if granted { gpus } else { 0 };
+    for job in usage.jobs(row).iter().filter(|job| !job.finished && !job.managed_elsewhere) {
+        let needs = job.parallelism.saturating_mul(job.gpus_per_pod);
+        let runs = granted && needs <= left;
+        if runs {
+            left -= needs;
+        }
+        writes.extend(switch(job, runs, contract));
+        if award.urgent && !runs {
+            let pods = usage.pods(job).iter().filter(|pod| !pod.terminating);
+            writes.extend(pods.map(|pod| {
+                let key = Key::namespaced(Kind::Pod, &pod.namespace, &pod.name);
+                (Write::DeletePod { pod: key, uid: pod.uid.clone(), grace: Some(URGENT_GRACE) }, Purpose::Other)
+            }));
+        }
+    }
+}
+
+/// What is wrong with a Job's switch and notice, if anything.
+fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>) -> Option<Purposed> {
+    let mut wanted: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    let notice = contract.filter(|_| runs).and_then(|c| Some((checkpoint_id(c)?, c.running_notice()?.deadline)));
+    wanted.insert(CHECKPOINT_REQUEST_ANNOTATION, notice.as_ref().map(|(id, _)| id.clone()));
+    wanted.insert(NOTICE_DEADLINE_ANNOTATION, notice.map(|(_, deadline)| api_time(deadline).0.to_string()));
+    let why = if contract.is_none() { "NoLease" } else { "NotGranted" };
+    wanted.insert(SUSPEND_REASON_ANNOTATION, (!runs).then(|| why.to_owned()));
+    let differs = |(name, value): &(&str, Option<String>)| job.annotations.get(*name) != value.as_ref();
+    let annotations: BTreeMap<String, Option<String>> =
+        wanted.into_iter().filter(differs).map(|(name, value)| (name.to_owned(), value)).collect();
+    let suspend = (job.suspended == runs).then_some(!runs);
+    if suspend.is_none() && annotations.is_empty() {
+        return None;
+    }
+    let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
+    Some((Write::Job { job: key, uid: job.uid.clone(), suspend, annotations }, Purpose::Other))
+}

@@ -1,0 +1,336 @@
+//! The rest of a Kubernetes cluster, as far as a lease's Jobs need it: the job controller, the scheduler, the nodes'
+//! kubelets, and the work itself with its checkpoints.
+//!
+//! Constants: a pod starts within seconds and stops within its grace (`control-plane.md`); a checkpoint is written in
+//! 30 s to 5 min (`markets.md` 5.3, not verified; one minute here).
+
+use super::plant::SharedPlant;
+use crate::api::{CHECKPOINT_DONE_ANNOTATION, CHECKPOINT_REQUEST_ANNOTATION};
+use crate::store::memory::SharedServer;
+use crate::store::{JobFacts, Key, Kind, Object, PodFacts};
+use ampacity_core::units::{Span, Time, Watts};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+/// From being bound to a node until a pod works.
+const STARTS_AFTER: Span = Span::seconds(8);
+/// From being told to stop until a pod's processes are gone.
+const STOPS_AFTER: Span = Span::seconds(12);
+/// From the request to a written checkpoint.
+const CHECKPOINT_TAKES: Span = Span::seconds(60);
+/// Without a request a Job checkpoints so often.
+const CHECKPOINT_EVERY: Span = Span::minutes(20);
+/// What a GPU draws in training, W: it would use all it gets.
+const TRAINING: Watts = Watts::new(700);
+
+/// One node of the cluster.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its place in the plant.
+    pub load: usize,
+    /// Its GPUs.
+    pub gpus: u32,
+    /// Its pool.
+    pub pool: String,
+}
+
+/// A pod's life, besides what the API server shows.
+#[derive(Clone, Debug)]
+struct Life {
+    since: Time,
+    stopping: Option<Time>,
+    load: usize,
+    gpus: u32,
+}
+
+/// The work of one Job, in GPU-milliseconds at full throughput.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    /// All of it.
+    pub total: i64,
+    /// Done.
+    pub done: i64,
+    /// Done up to the last checkpoint.
+    pub saved: i64,
+    /// Lost at stops.
+    pub lost: i64,
+    saved_at: Time,
+    writing: Option<(String, Time)>,
+}
+
+/// The cluster around the API server.
+#[derive(Debug)]
+pub struct Cluster {
+    server: SharedServer,
+    plant: SharedPlant,
+    nodes: Vec<Node>,
+    lives: BTreeMap<Key, Life>,
+    work: BTreeMap<Key, Work>,
+    pods_made: u64,
+    /// By load: GPUs at work, as the plant was last told.
+    told: BTreeMap<usize, u32>,
+}
+
+const GPU_HOUR: i64 = 3_600_000;
+
+impl Cluster {
+    /// A cluster of these nodes.
+    pub fn new(server: &SharedServer, plant: &SharedPlant, nodes: Vec<Node>) -> Self {
+        Self {
+            server: server.clone(),
+            plant: plant.clone(),
+            nodes,
+            lives: BTreeMap::new(),
+            work: BTreeMap::new(),
+            pods_made: 0,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// A tenant submits a Job, created suspended: pods of one node's GPUs each.
+    pub fn submit(&mut self, namespace: &str, name: &str, lease: &str, gpus: u32, gpu_hours: u32) {
+        let each = self.nodes.first().map_or(8, |node| node.gpus).min(gpus.max(1));
+        let job = JobFacts {
+            namespace: namespace.into(),
+            name: name.into(),
+            lease: lease.into(),
+            suspended: true,
+            parallelism: gpus.div_ceil(each),
+            gpus_per_pod: each,
+            ..JobFacts::default()
+        };
+        let key = Key::namespaced(Kind::Job, namespace, name);
+        let work = Work { total: i64::from(gpu_hours) * GPU_HOUR, ..Work::default() };
+        self.work.insert(key, work);
+        self.server.borrow_mut().put(Object::Job(Arc::new(job)));
+    }
+
+    /// The work of the Jobs of one lease: done and total, and lost at stops, in GPU-milliseconds.
+    pub fn progress(&self, namespace: &str, lease: &str) -> Option<Work> {
+        let server = self.server.borrow();
+        let mut sum: Option<Work> = None;
+        for (key, work) in &self.work {
+            let Some(Object::Job(job)) = server.get(key) else { continue };
+            if job.namespace == namespace && job.lease == lease {
+                let sum = sum.get_or_insert_with(Work::default);
+                sum.total += work.total;
+                sum.done += work.done;
+                sum.lost += work.lost;
+            }
+        }
+        sum
+    }
+
+    /// One turn of every controller.
+    pub fn step(&mut self, now: Time, tick: Span) {
+        let jobs: Vec<Arc<JobFacts>> = {
+            let server = self.server.borrow();
+            let of = |object: &Object| match object {
+                Object::Job(job) => Some(job.clone()),
+                _ => None,
+            };
+            server.of_kind(Kind::Job).filter_map(of).collect()
+        };
+        if jobs.is_empty() {
+            return;
+        }
+        self.kubelets(now);
+        for job in &jobs {
+            self.control(job, now);
+            self.checkpoint(job, now);
+        }
+        self.toil(&jobs, tick);
+        self.tell(now);
+    }
+
+    fn pods_of(&self, job: &JobFacts) -> Vec<(Key, Arc<PodFacts>)> {
+        let server = self.server.borrow();
+        let of = |object: &Object| match object {
+            Object::Pod(pod) if pod.job.as_ref() == Some(&job.name) && pod.namespace == job.namespace => {
+                Some((object.key(), pod.clone()))
+            }
+            _ => None,
+        };
+        server.of_kind(Kind::Pod).filter_map(of).collect()
+    }
+
+    /// The job controller: pods that are missing are made and bound, those of a suspended Job are told to stop.
+    fn control(&mut self, job: &JobFacts, now: Time) {
+        let pods = self.pods_of(job);
+        let living = pods.iter().filter(|(_, pod)| !pod.terminating).count();
+        let leaving = pods.len() - living;
+        let wanted = if job.suspended || job.finished { 0 } else { job.parallelism as usize };
+        if living > wanted {
+            for (key, _) in pods.iter().filter(|(_, pod)| !pod.terminating) {
+                self.server.borrow_mut().update(key, |object| {
+                    if let Object::Pod(pod) = object {
+                        Arc::make_mut(pod).terminating = true;
+                    }
+                });
+            }
+        }
+        for _ in living..wanted {
+            if !self.bind(job, now) {
+                break;
+            }
+        }
+        let (active, terminating) = (wanted.min(living), leaving);
+        let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
+        if (job.active, job.terminating) != (active as u32, terminating as u32) {
+            self.server.borrow_mut().update(&key, |object| {
+                if let Object::Job(job) = object {
+                    let job = Arc::make_mut(job);
+                    (job.active, job.terminating) = (active as u32, terminating as u32);
+                }
+            });
+        }
+    }
+
+    /// The scheduler: the first node of the lease's pool with enough GPUs free.
+    fn bind(&mut self, job: &JobFacts, now: Time) -> bool {
+        let Some(pool) = self.pool_of(job) else { return false };
+        let used = |load: usize| self.lives.values().filter(|l| l.load == load).map(|l| l.gpus).sum::<u32>();
+        let fits = |node: &&Node| node.pool == pool && node.gpus.saturating_sub(used(node.load)) >= job.gpus_per_pod;
+        let Some(node) = self.nodes.iter().find(fits).cloned() else { return false };
+        self.pods_made += 1;
+        let pod = PodFacts {
+            namespace: job.namespace.clone(),
+            name: format!("{}-{:05x}", job.name, self.pods_made),
+            job: Some(job.name.clone()),
+            node: Some(node.name.clone()),
+            gpus: job.gpus_per_pod,
+            ..PodFacts::default()
+        };
+        let object = Object::Pod(Arc::new(pod));
+        let life = Life { since: now, stopping: None, load: node.load, gpus: job.gpus_per_pod };
+        self.lives.insert(object.key(), life);
+        self.server.borrow_mut().put(object);
+        true
+    }
+
+    fn pool_of(&self, job: &JobFacts) -> Option<String> {
+        let server = self.server.borrow();
+        let lease = match server.get(&Key::namespaced(Kind::ComputeLease, &job.namespace, &job.lease))? {
+            Object::ComputeLease(lease) => lease.clone(),
+            _ => return None,
+        };
+        match server.get(&Key::cluster(Kind::LeaseClass, &lease.spec.class_name))? {
+            Object::LeaseClass(class) => class.spec.pool.clone(),
+            _ => None,
+        }
+    }
+
+    /// The kubelets: pods come up, and go within their grace.
+    fn kubelets(&mut self, now: Time) {
+        let mut gone = Vec::new();
+        for (key, life) in &mut self.lives {
+            let state = match self.server.borrow().get(key) {
+                Some(Object::Pod(pod)) => Some((pod.running, pod.terminating)),
+                _ => None,
+            };
+            match state {
+                Some((_, true)) => {
+                    let since = *life.stopping.get_or_insert(now);
+                    if now.since(since) >= STOPS_AFTER {
+                        gone.push(key.clone());
+                    }
+                }
+                Some((false, false)) if now.since(life.since) >= STARTS_AFTER => {
+                    self.server.borrow_mut().update(key, |object| {
+                        if let Object::Pod(pod) = object {
+                            Arc::make_mut(pod).running = true;
+                        }
+                    });
+                }
+                Some(_) => {}
+                // Deleted from the API server by force: its processes run on for a while all the same.
+                None => {
+                    let since = *life.stopping.get_or_insert(now);
+                    if now.since(since) >= STOPS_AFTER {
+                        gone.push(key.clone());
+                    }
+                }
+            }
+        }
+        for key in gone {
+            self.lives.remove(&key);
+            self.server.borrow_mut().vanish(&key);
+        }
+    }
+
+    /// The tenant's side: a checkpoint that is asked for is written and acknowledged.
+    fn checkpoint(&mut self, job: &JobFacts, now: Time) {
+        let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
+        let Some(work) = self.work.get_mut(&key) else { return };
+        if job.suspended {
+            // What was done since the last checkpoint is lost at the stop.
+            work.lost += work.done - work.saved;
+            (work.done, work.writing) = (work.saved, None);
+            return;
+        }
+        if now.since(work.saved_at) >= CHECKPOINT_EVERY {
+            (work.saved, work.saved_at) = (work.done, now);
+        }
+        let asked = job.annotations.get(CHECKPOINT_REQUEST_ANNOTATION);
+        let done = job.annotations.get(CHECKPOINT_DONE_ANNOTATION);
+        match (asked, &work.writing) {
+            (Some(id), _) if done == Some(id) => work.writing = None,
+            (Some(id), Some((writing, since))) if writing == id => {
+                if now.since(*since) >= CHECKPOINT_TAKES {
+                    let id = id.clone();
+                    (work.saved, work.saved_at, work.writing) = (work.done, now, None);
+                    self.server.borrow_mut().update(&key, |object| {
+                        if let Object::Job(job) = object {
+                            Arc::make_mut(job).annotations.insert(CHECKPOINT_DONE_ANNOTATION.into(), id);
+                        }
+                    });
+                }
+            }
+            (Some(id), _) => work.writing = Some((id.clone(), now)),
+            (None, _) => work.writing = None,
+        }
+    }
+
+    /// Work gets done as fast as the slowest of a Job's nodes allows.
+    fn toil(&mut self, jobs: &[Arc<JobFacts>], tick: Span) {
+        let plant = self.plant.lock().unwrap_or_else(PoisonError::into_inner);
+        for job in jobs.iter().filter(|job| !job.suspended && !job.finished) {
+            let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
+            let pods: Vec<&Life> = {
+                let server = self.server.borrow();
+                let works = |(key, _): &(&Key, &Life)| match server.get(key) {
+                    Some(Object::Pod(pod)) => {
+                        pod.running && pod.job.as_ref() == Some(&job.name) && pod.namespace == job.namespace
+                    }
+                    _ => false,
+                };
+                self.lives.iter().filter(works).map(|(_, life)| life).collect()
+            };
+            if pods.len() < job.parallelism as usize {
+                continue;
+            }
+            let slowest = pods.iter().map(|life| plant.throughput(life.load).get()).min().unwrap_or(0);
+            let gpus: i64 = pods.iter().map(|life| i64::from(life.gpus)).sum();
+            if let Some(work) = self.work.get_mut(&key) {
+                work.done = (work.done + gpus * tick.get() * slowest / 1_000_000).min(work.total);
+            }
+        }
+    }
+
+    /// Tells the plant which GPUs have work: those of every pod whose processes run.
+    fn tell(&mut self, now: Time) {
+        let mut busy: BTreeMap<usize, u32> = self.told.keys().map(|load| (*load, 0)).collect();
+        for life in self.lives.values().filter(|life| now.since(life.since) >= STARTS_AFTER) {
+            *busy.entry(life.load).or_default() += life.gpus;
+        }
+        let mut plant = self.plant.lock().unwrap_or_else(PoisonError::into_inner);
+        for (load, gpus) in busy {
+            if self.told.get(&load) != Some(&gpus) {
+                plant.set_job(load, gpus as usize, TRAINING, now);
+                self.told.insert(load, gpus);
+            }
+        }
+    }
+}

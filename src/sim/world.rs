@@ -1,0 +1,396 @@
+//! The world: one site with its API server, operators, agents, plant and tenants, in one thread and in virtual time.
+//!
+//! The operators and agents are the ones that run in a cluster; the ports they reach the world through are in memory.
+//! A tick is one virtual second: messages land, what is scripted happens, the plant moves, tenants work, agents act,
+//! operators decide. The same seed gives the same trace.
+
+mod feeds;
+mod shown;
+mod trouble;
+
+use super::cluster::{Cluster, Node};
+use super::happening::Script;
+use super::plant::meter::MeterSpec;
+use super::plant::{LoadSpec, Plant, PlantPort, PlantSpec, SharedPlant};
+use super::spec::{Mishaps, NODES_ANNOTATION, NODES_DEFAULT, WorldSpec};
+use super::{build, frame::Frame};
+use crate::agent::{self, Agent};
+use crate::api::PowerBudget;
+use crate::api::manifest::Object as Manifest;
+use crate::link::memory::{Exchange, MemoryDownlink, MemoryUplink, SharedExchange};
+use crate::operator::own::AgentPods;
+use crate::operator::site::Site;
+use crate::operator::{Operator, Options, Ports};
+use crate::store::memory::{Filter, MemoryStore, Server, SharedServer};
+use crate::store::{Key, Kind, NodeFacts, Object};
+use ampacity_core::guard::HolderId;
+use ampacity_core::guard::proof::Policy;
+use ampacity_core::tree::{NodeId, Tree};
+use ampacity_core::units::{Ppm, Span, Time, Watts};
+use feeds::SimFeeds;
+use kube::ResourceExt;
+use rand_core::SeedableRng;
+use rand_pcg::Pcg32;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where loads live.
+pub const NAMESPACE: &str = "ampacity-system";
+/// One tick of virtual time.
+pub const TICK: Span = Span::seconds(1);
+/// An operator that exited is started again after this: a pod's restart.
+const RESTARTS_AFTER: Span = Span::seconds(5);
+
+/// Why a world cannot be made. Names the object and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorldError {
+    /// Not exactly one budget.
+    #[error("the manifests hold {0} PowerBudgets; a simulation needs exactly one")]
+    Budgets(usize),
+    /// An object that does not fit the others.
+    #[error("{0}")]
+    Object(String),
+    /// The script names what does not exist.
+    #[error("{0:?} is no load of this site; its loads are {1}")]
+    NoLoad(String, String),
+}
+
+/// One replica of the operator.
+struct Replica {
+    name: String,
+    running: Option<(Operator, MemoryStore, MemoryUplink)>,
+    starts_at: Time,
+    frozen_until: Time,
+}
+
+/// One agent beside one load of the plant.
+struct Beside {
+    name: String,
+    place: usize,
+    running: Option<(Agent, MemoryStore, MemoryDownlink, PlantPort)>,
+    starts_at: Time,
+    runs: u64,
+}
+
+/// A simulated site.
+pub struct World {
+    now: Time,
+    site: String,
+    seed: u64,
+    server: SharedServer,
+    exchange: SharedExchange,
+    plant: SharedPlant,
+    tree: Tree,
+    cluster: Cluster,
+    feeds: SimFeeds,
+    replicas: Vec<Replica>,
+    agents: Vec<Beside>,
+    script: Script,
+    next: usize,
+    undo: BTreeMap<(Time, u64), Undo>,
+    serial: u64,
+    rng: Pcg32,
+    mishaps: Mishaps,
+    said: Vec<String>,
+    over: BTreeMap<NodeId, Span>,
+}
+
+/// What ends at its time.
+#[derive(Clone, Debug)]
+enum Undo {
+    /// A client of the API server hears and is heard again.
+    Join { client: usize, peer: String },
+    /// Every client is.
+    JoinAll,
+}
+
+impl World {
+    /// A site before anybody manages it: machines asleep, GPUs uncapped and idle.
+    ///
+    /// # Errors
+    /// The manifests make no site, or the script names what does not exist.
+    pub fn new(spec: WorldSpec) -> Result<Self, WorldError> {
+        let budget = only_budget(&spec.objects)?;
+        let tree = Tree::try_from(&budget).map_err(|e| WorldError::Object(e.to_string()))?;
+        let (loads, nodes) = inventory(&spec.objects, &tree)?;
+        let plant = plant(&spec, &budget, &tree, &loads);
+        let server = Server::new(spec.seed ^ 0x5e7, spec.start);
+        let exchange = Exchange::new(spec.seed ^ 0x11c, spec.start);
+        let cluster = Cluster::new(&server, &plant, nodes.clone());
+        let feeds = SimFeeds::new(&spec, &plant, &tree);
+        let mut world = Self {
+            now: spec.start,
+            site: budget.name_any(),
+            seed: spec.seed,
+            server,
+            exchange,
+            plant,
+            tree,
+            cluster,
+            feeds,
+            replicas: Vec::new(),
+            agents: Vec::new(),
+            script: spec.script,
+            next: 0,
+            undo: BTreeMap::new(),
+            serial: 0,
+            rng: Pcg32::seed_from_u64(spec.seed ^ 0xca05),
+            mishaps: spec.mishaps,
+            said: Vec::new(),
+            over: BTreeMap::new(),
+        };
+        world.check_script(&loads)?;
+        world.populate(spec.objects, &nodes);
+        world.staff(&loads);
+        Ok(world)
+    }
+
+    /// Puts the manifests and the nodes into the API server; each Jobs lease gets a Job of all its GPUs.
+    fn populate(&mut self, objects: Vec<Manifest>, nodes: &[Node]) {
+        for node in nodes {
+            let facts = NodeFacts {
+                name: node.name.clone(),
+                labels: pool_labels(&objects, &node.pool),
+                gpus: node.gpus,
+                ready: true,
+            };
+            self.server.borrow_mut().put(Object::Node(Arc::new(facts)));
+        }
+        for object in objects {
+            self.apply(object);
+        }
+    }
+
+    /// Starts two operators and an agent beside each load.
+    fn staff(&mut self, loads: &[(String, LoadSpec)]) {
+        for name in ["operator-a", "operator-b"] {
+            let replica = Replica { name: name.into(), running: None, starts_at: self.now, frozen_until: self.now };
+            self.replicas.push(replica);
+        }
+        for (place, (name, _)) in loads.iter().enumerate() {
+            self.agents.push(Beside { name: name.clone(), place, running: None, starts_at: self.now, runs: 0 });
+        }
+    }
+
+    fn check_script(&self, loads: &[(String, LoadSpec)]) -> Result<(), WorldError> {
+        let names: Vec<&str> = loads.iter().map(|(name, _)| name.as_str()).collect();
+        for (_, happening) in &self.script {
+            if let Some(load) = happening.load().filter(|load| !names.contains(load)) {
+                return Err(WorldError::NoLoad(load.into(), names.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Virtual time.
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
+    /// The seed that repeats this world.
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// One virtual second, and what is to be seen of it.
+    pub fn tick(&mut self) -> Frame {
+        self.advance();
+        self.frame()
+    }
+
+    /// One virtual second.
+    pub fn advance(&mut self) {
+        self.now = self.now.after(TICK);
+        self.server.borrow_mut().advance(self.now);
+        self.exchange.borrow_mut().advance(self.now);
+        self.happen();
+        self.plant.lock().unwrap_or_else(PoisonError::into_inner).advance(self.now);
+        self.cluster.step(self.now, TICK);
+        self.act();
+        self.decide();
+        self.watch_limits();
+    }
+
+    /// Agents act.
+    fn act(&mut self) {
+        for beside in &mut self.agents {
+            if beside.running.is_none() && self.now >= beside.starts_at {
+                beside.runs += 1;
+                beside.running = start_agent(beside, &self.server, &self.exchange, &self.plant, self.now);
+            }
+            let Some((agent, store, link, devices)) = &mut beside.running else { continue };
+            agent.step(&mut agent::Ports { store, link, devices }, self.now);
+            if agent.is_overtaken() {
+                beside.running = None;
+                beside.starts_at = self.now.after(RESTARTS_AFTER);
+            }
+        }
+    }
+
+    /// Operators decide; one that has to exit is started again.
+    fn decide(&mut self) {
+        for replica in &mut self.replicas {
+            if replica.running.is_none() && self.now >= replica.starts_at {
+                let options =
+                    Options { name: replica.name.clone(), namespace: NAMESPACE.into(), agents: AgentPods::Elsewhere };
+                let store = MemoryStore::connect(&self.server, &replica.name, Filter::All);
+                let link = MemoryUplink::join(&self.exchange, &replica.name);
+                replica.running = Some((Operator::new(options), store, link));
+            }
+            if self.now < replica.frozen_until {
+                continue;
+            }
+            let Some((operator, store, link)) = &mut replica.running else { continue };
+            let mut ports = Ports { store, link, feeds: &mut self.feeds };
+            if let Err(exit) = operator.step(&mut ports, self.now) {
+                self.said.push(format!("leader: {} exits: {exit}", replica.name));
+                replica.running = None;
+                replica.starts_at = self.now.after(RESTARTS_AFTER);
+            }
+        }
+    }
+
+    /// Counts the time that any node is truly over the limit of its breaker.
+    fn watch_limits(&mut self) {
+        let plant = self.plant.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, node) in self.tree.nodes().iter().enumerate() {
+            let id = NodeId(u32::try_from(at).unwrap_or(u32::MAX));
+            if plant.true_watts(id) > node.limit {
+                *self.over.entry(id).or_default() += TICK;
+            }
+        }
+    }
+
+    /// Virtual time over the limit of any breaker, summed over nodes.
+    pub fn seconds_over_limit(&self) -> f64 {
+        self.over.values().map(|span| span.get() as f64 / 1_000.0).sum()
+    }
+
+    /// The operator that leads, if one does.
+    fn leader(&self) -> Option<&Operator> {
+        let leads = |replica: &&Replica| {
+            replica.running.as_ref().is_some_and(|(operator, ..)| {
+                matches!(operator.standing(self.now), crate::operator::leader::Standing::Leading { .. })
+            })
+        };
+        self.replicas.iter().find(leads).and_then(|replica| replica.running.as_ref()).map(|(operator, ..)| operator)
+    }
+
+    /// The site as its leader follows it.
+    fn led_site(&self) -> Option<&Site> {
+        self.leader()?.sites().find(|site| site.name == self.site)
+    }
+}
+
+fn only_budget(objects: &[Manifest]) -> Result<PowerBudget, WorldError> {
+    let mut budgets = objects.iter().filter_map(|object| match object {
+        Manifest::PowerBudget(budget) => Some(budget.as_ref().clone()),
+        _ => None,
+    });
+    match (budgets.next(), budgets.count()) {
+        (Some(budget), 0) => Ok(budget),
+        (None, _) => Err(WorldError::Budgets(0)),
+        (Some(_), more) => Err(WorldError::Budgets(more + 1)),
+    }
+}
+
+/// The loads of a site by name, and the nodes of its cluster.
+type Inventory = (Vec<(String, LoadSpec)>, Vec<Node>);
+
+/// Every load of the site by name, with what it is made of; and the cluster's nodes.
+fn inventory(objects: &[Manifest], tree: &Tree) -> Result<Inventory, WorldError> {
+    let feeder = |owner: &str, name: &str| {
+        tree.find(name).ok_or_else(|| WorldError::Object(format!("{owner}: spec.feeder: there is no feeder {name:?}")))
+    };
+    let (mut loads, mut nodes) = (Vec::new(), Vec::new());
+    for object in objects {
+        match object {
+            Manifest::MiningFleet(fleet) => {
+                let (name, spec) = (fleet.name_any(), &fleet.spec);
+                let node = feeder(&name, &spec.feeder)?;
+                for index in 0..spec.containers {
+                    loads.push((format!("{name}-{index}"), build::container(spec, node)));
+                }
+            }
+            Manifest::GpuPool(pool) => {
+                let (name, spec) = (pool.name_any(), &pool.spec);
+                let node = feeder(&name, &spec.feeder)?;
+                let count = pool.annotations().get(NODES_ANNOTATION).and_then(|n| n.parse().ok());
+                for _ in 0..count.unwrap_or(NODES_DEFAULT) {
+                    let host = format!("n{:02}", nodes.len() + 1);
+                    nodes.push(Node {
+                        name: host.clone(),
+                        load: loads.len(),
+                        gpus: u32::try_from(spec.gpus_per_node).unwrap_or(0),
+                        pool: name.clone(),
+                    });
+                    loads.push((format!("{name}-{host}"), build::gpu_node(spec, node)));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((loads, nodes))
+}
+
+fn pool_labels(objects: &[Manifest], pool: &str) -> BTreeMap<String, String> {
+    let of = |object: &Manifest| match object {
+        Manifest::GpuPool(it) if it.name_any() == pool => Some(it.spec.node_labels.clone()),
+        _ => None,
+    };
+    objects.iter().find_map(of).unwrap_or_default()
+}
+
+/// The plant, on the tree as it truly is: a tenant's hall draws most of its limit, all day.
+fn plant(spec: &WorldSpec, budget: &PowerBudget, tree: &Tree, loads: &[(String, LoadSpec)]) -> SharedPlant {
+    const HALL_USES: Ppm = Ppm::percent(85);
+    let mut nodes = tree.nodes().to_vec();
+    for object in &spec.objects {
+        let Manifest::LeaseClass(class) = object else { continue };
+        let hall = class.spec.feeder.as_ref().and_then(|name| tree.find(name));
+        if let Some(node) = hall.and_then(|id| nodes.get_mut(id.index())) {
+            node.auxiliary = node.auxiliary.max((node.limit - node.reserve).part(HALL_USES));
+        }
+    }
+    let truth = Tree::new(nodes).unwrap_or_else(|_| tree.clone());
+    let metered = |at: usize| {
+        let feeder = budget.spec.feeders.get(at.wrapping_sub(1));
+        if at == 0 { budget.spec.meter.is_some() } else { feeder.is_some_and(|f| f.meter.is_some()) }
+    };
+    let meters = (0..tree.len()).filter(|at| metered(*at));
+    let plant = PlantSpec {
+        seed: spec.seed,
+        weather: spec.weather,
+        rates: spec.rates,
+        loads: loads.iter().map(|(_, load)| load.clone()).collect(),
+        meters: meters.filter_map(|at| Some((NodeId(u32::try_from(at).ok()?), MeterSpec::default()))).collect(),
+    };
+    Arc::new(Mutex::new(Plant::new(&plant, &truth, spec.start)))
+}
+
+fn start_agent(
+    beside: &Beside,
+    server: &SharedServer,
+    exchange: &SharedExchange,
+    plant: &SharedPlant,
+    now: Time,
+) -> Option<(Agent, MemoryStore, MemoryDownlink, PlantPort)> {
+    let key = Key::namespaced(Kind::ControllableLoad, NAMESPACE, &beside.name);
+    let devices = PlantPort::new(plant.clone(), beside.place);
+    let run = (beside.place as u64 + 1) << 32 | beside.runs;
+    let options = agent::Options {
+        load: key.clone(),
+        pod: format!("{}-agent", beside.name),
+        holder: HolderId(run),
+        hold: Span::minutes(5),
+        down_per_minute: Watts::kilo(500),
+        policy: Policy::default(),
+    };
+    let agent = Agent::new(options, &devices, now).ok()?;
+    let store = MemoryStore::connect(server, &format!("agent-{}", beside.name), Filter::Load(key));
+    let link = MemoryDownlink::join(exchange, &beside.name);
+    Some((agent, store, link, devices))
+}
+
+#[cfg(test)]
+mod tests;
