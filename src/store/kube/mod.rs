@@ -68,6 +68,8 @@ pub struct KubeStore {
     given: Vec<Seen>,
     under_way: BTreeMap<WriteId, UnderWay>,
     events: usize,
+    /// UIDs as last shown: `kubectl describe` finds an Event only by its object's.
+    uids: BTreeMap<Key, String>,
     writes: u64,
     written: Vec<Written>,
     wake: Arc<Notify>,
@@ -106,6 +108,7 @@ impl KubeStore {
             given: Vec::new(),
             under_way: BTreeMap::new(),
             events: 0,
+            uids: BTreeMap::new(),
             writes: 0,
             written: Vec::new(),
             wake,
@@ -126,6 +129,17 @@ impl KubeStore {
     /// Writes handed over and not answered.
     pub fn under_way(&self) -> usize {
         self.under_way.len()
+    }
+
+    fn learn_uid(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Object(object) if !object.uid().is_empty() => {
+                self.uids.insert(object.key(), object.uid().into());
+            }
+            Seen::Gone(key) => drop(self.uids.remove(key)),
+            Seen::Broken(kind) => self.uids.retain(|key, _| key.kind != *kind),
+            _ => {}
+        }
     }
 
     /// Answers about what was shown gone must not bring it back.
@@ -178,6 +192,7 @@ impl Store for KubeStore {
         }
         for one in &seen {
             self.outdate(one);
+            self.learn_uid(one);
         }
         while let Ok(answered) = self.answers.try_recv() {
             let answer = self.land(answered);
@@ -192,11 +207,14 @@ impl Store for KubeStore {
     fn submit(&mut self, write: Write) -> WriteId {
         self.writes += 1;
         let id = WriteId(self.writes);
-        let event = matches!(write, Write::Event { .. });
+        let (event, about) = match &write {
+            Write::Event { regarding, .. } => (true, self.uids.get(regarding).cloned()),
+            _ => (false, None),
+        };
         let object = writer::target(&write);
         let full = self.under_way.len() >= UNDER_WAY_MAX || (event && self.events >= EVENTS_MAX);
         let due = Instant::now() + Duration::from_millis(u64::try_from(TIMEOUT.get()).unwrap_or(0));
-        if full || self.queue.try_send(Flight { id, write, due }).is_err() {
+        if full || self.queue.try_send(Flight { id, write, about, due }).is_err() {
             let answer = Answer::Refused(Refusal::Busy);
             self.note(&answer, None);
             self.given.push(Seen::Answer(id, answer));
@@ -206,5 +224,59 @@ impl Store for KubeStore {
         self.events += usize::from(event);
         self.under_way.insert(id, UnderWay { object, event, outdated: false });
         id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{LeadershipFacts, NodeFacts, Object};
+
+    /// A store whose API server nobody reaches: nothing is shown, and writes stay under way.
+    fn alone() -> KubeStore {
+        let config = control(Config::new("http://127.0.0.1:9".parse().unwrap()));
+        KubeStore::connect(Client::try_from(config).unwrap(), "ampacity", Filter::All)
+    }
+
+    fn finalizer(name: &str) -> Write {
+        Write::Finalizer { key: Key::cluster(Kind::PowerBudget, name), present: true }
+    }
+
+    fn accepted(id: WriteId) -> Answered {
+        let node = NodeFacts { name: "a".into(), ..NodeFacts::default() };
+        Answered { id, answer: Answer::Accepted(Some(Object::Node(Arc::new(node)))), took: None }
+    }
+
+    #[tokio::test]
+    async fn an_answer_does_not_bring_back_what_was_shown_gone_or_put_in_question_since() {
+        let mut store = alone();
+        let ids = ["gone", "stays"].map(|name| store.submit(finalizer(name)));
+        store.outdate(&Seen::Gone(Key::cluster(Kind::PowerBudget, "gone")));
+        store.outdate(&Seen::Broken(Kind::Node));
+        let landed = ids.map(|id| match store.land(accepted(id)) {
+            Seen::Answer(_, Answer::Accepted(object)) => object.is_some(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(landed, [false, true]);
+        let asked = store.submit(finalizer("asked"));
+        store.outdate(&Seen::Broken(Kind::PowerBudget));
+        assert_eq!(store.land(accepted(asked)), Seen::Answer(asked, Answer::Accepted(None)));
+        assert_eq!(store.under_way(), 0);
+    }
+
+    #[tokio::test]
+    async fn events_beyond_their_share_are_refused_and_orders_are_not() {
+        let mut store = alone();
+        let event = || Write::Event {
+            regarding: Key::cluster(Kind::PowerBudget, "a"),
+            warning: false,
+            reason: "A",
+            action: "B",
+            note: String::new(),
+        };
+        let last = (0..=EVENTS_MAX).map(|_| store.submit(event())).last().unwrap();
+        store.submit(Write::Lead { facts: LeadershipFacts::default(), revision: None });
+        assert_eq!(store.given, [Seen::Answer(last, Answer::Refused(Refusal::Busy))]);
+        assert_eq!(store.under_way(), EVENTS_MAX + 1);
     }
 }

@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const FINALIZER_TRIES: usize = 4;
 /// The longest note that the API server takes in an Event, bytes.
 const NOTE_MAX: usize = 1024;
+/// So much of its object's name begins an Event's: names end at 253 characters.
+const EVENT_NAME_MAX: usize = 200;
 /// Every field of a load's status: a statement says all of them, so that none of an earlier one stays.
 const STATUS_FIELDS: [&str; 11] = [
     "observedGeneration",
@@ -67,16 +69,16 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// One write, with no time-out of its own.
-    pub(super) async fn send(&self, write: Write) -> Answer {
-        match self.try_send(write).await {
+    /// One write, with no time-out of its own. `about` is the UID of what an Event is about.
+    pub(super) async fn send(&self, write: Write, about: Option<String>) -> Answer {
+        match self.try_send(write, about).await {
             Ok(object) => Answer::Accepted(object),
             Err(Failure::Refused(refusal)) => Answer::Refused(refusal),
             Err(Failure::Kube(error)) => answer(&error),
         }
     }
 
-    async fn try_send(&self, write: Write) -> Sent {
+    async fn try_send(&self, write: Write, about: Option<String>) -> Sent {
         match write {
             Write::CreateLoad(load) => {
                 let api: Api<ControllableLoad> = self.within(load.metadata.namespace.as_deref());
@@ -116,7 +118,8 @@ impl Sender {
             },
             Write::Delete(key) => self.delete(&key).await,
             Write::Event { regarding, warning, reason, action, note } => {
-                self.event(&regarding, warning, reason, action, &note).await
+                let regarding = ObjectReference { uid: about, ..reference(&regarding, &self.namespace) };
+                self.event(regarding, warning, reason, action, &note).await
             }
         }
     }
@@ -245,24 +248,26 @@ impl Sender {
         }
     }
 
-    async fn event(&self, about: &Key, warning: bool, reason: &str, action: &str, note: &str) -> Sent {
+    async fn event(&self, about: ObjectReference, warning: bool, reason: &str, action: &str, note: &str) -> Sent {
         let now = k8s_openapi::jiff::Timestamp::now();
         let serial = self.events.fetch_add(1, Ordering::Relaxed);
-        let namespace = about.namespace.as_deref().unwrap_or("default");
+        let namespace = about.namespace.clone().unwrap_or_else(|| "default".into());
+        let start: String = about.name.iter().flat_map(|name| name.chars()).take(EVENT_NAME_MAX).collect();
+        let name = format!("{}.{:x}.{serial:x}", start.trim_end_matches(['-', '.']), now.as_microsecond());
         let mut event = Event {
             action: Some(action.into()),
             event_time: Some(MicroTime(now)),
             note: Some(note.chars().scan(0, |bytes, c| within(bytes, c)).collect()),
             reason: Some(reason.into()),
-            regarding: Some(reference(about, &self.namespace)),
+            regarding: Some(about),
             reporting_controller: Some("ampacity.dev/operator".into()),
             reporting_instance: Some(self.instance.clone()),
             type_: Some(if warning { "Warning" } else { "Normal" }.into()),
             ..Event::default()
         };
-        event.metadata.name = Some(format!("{}.{:x}.{serial:x}", about.name, now.as_microsecond()));
-        event.metadata.namespace = Some(namespace.into());
-        Api::<Event>::namespaced(self.client(), namespace).create(&by(OPERATOR_MANAGER), &event).await?;
+        event.metadata.name = Some(name);
+        event.metadata.namespace = Some(namespace.clone());
+        Api::<Event>::namespaced(self.client(), &namespace).create(&by(OPERATOR_MANAGER), &event).await?;
         Ok(None)
     }
 }
