@@ -1,5 +1,7 @@
 //! The binary: parses the command line and runs one subcommand.
 
+use ampacity::cli::demo::{args::DemoArgs, run};
+use ampacity::sim::world::World;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -15,6 +17,8 @@ struct Cli {
 enum Command {
     /// Prints the CustomResourceDefinitions as YAML.
     Crds,
+    /// Runs a whole site in virtual time: no cluster, no devices, the same decisions.
+    Demo(Box<DemoArgs>),
     /// Runs the operator in a cluster.
     Operator(ampacity::cli::operator::OperatorArgs),
 }
@@ -22,6 +26,10 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Crds => ampacity::cli::crds::print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => {
+            let world = run::World { new: World::new, tick: World::tick, account: World::account };
+            Ok(run::run(&args, world))
+        }
         Command::Operator(args) => ampacity::cli::operator::operate(&args),
     }
 }

@@ -5,6 +5,7 @@
 //! operators decide. The same seed gives the same trace.
 
 mod feeds;
+mod judged;
 mod shown;
 mod trouble;
 
@@ -93,6 +94,7 @@ pub struct World {
     mishaps: Mishaps,
     said: Vec<String>,
     over: BTreeMap<NodeId, Span>,
+    judged: Option<Box<judged::Judged>>,
 }
 
 /// What ends at its time.
@@ -118,6 +120,7 @@ impl World {
         let exchange = Exchange::new(spec.seed ^ 0x11c, spec.start);
         let cluster = Cluster::new(&server, &plant, nodes.clone());
         let feeds = SimFeeds::new(&spec, &plant, &tree);
+        let judged = judged::Judged::new(&spec, &budget.spec, &tree, &loads);
         let mut world = Self {
             now: spec.start,
             site: budget.name_any(),
@@ -138,6 +141,7 @@ impl World {
             mishaps: spec.mishaps,
             said: Vec::new(),
             over: BTreeMap::new(),
+            judged: Some(Box::new(judged)),
         };
         world.check_script(&loads)?;
         world.populate(spec.objects, &nodes);
@@ -200,6 +204,7 @@ impl World {
 
     /// One virtual second.
     pub fn advance(&mut self) {
+        let said_before = self.said.len();
         self.now = self.now.after(TICK);
         self.server.borrow_mut().advance(self.now);
         self.exchange.borrow_mut().advance(self.now);
@@ -209,6 +214,7 @@ impl World {
         self.act();
         self.decide();
         self.watch_limits();
+        self.judge(said_before);
     }
 
     /// Agents act.

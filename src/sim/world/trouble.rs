@@ -160,12 +160,14 @@ impl World {
                 self.cluster.submit(&namespace, &format!("{name}-train"), &name, gpus, hours);
             }
         }
+        self.note_event(&object);
         self.server.borrow_mut().put(stored(object));
     }
 
     fn delete(&mut self, kind: &str, namespace: Option<&str>, name: &str) {
         let Some(kind) = Kind::ALL.into_iter().find(|known| format!("{known:?}") == kind) else { return };
         let key = Key { kind, namespace: namespace.map(Into::into), name: name.into() };
+        self.forget_event(&key);
         if self.server.borrow_mut().remove(&key).is_err() {
             self.said.push(format!("alarm: {key} is to be deleted and is not there"));
         }

@@ -1,0 +1,239 @@
+//! What the judge is shown of each tick: the plant as it is, the feeds, and the contracts as they are pinned.
+
+use super::World;
+use crate::api::PowerBudgetSpec;
+use crate::api::grid_event::{EventType, GridEventSpec};
+use crate::api::manifest::Object as Manifest;
+use crate::operator::observe;
+use crate::sim::account::{EventSeen, Judge, LeaseSeen, NodeSeen, Observation, Setting};
+use crate::sim::frame::{Account, Sides};
+use crate::sim::plant::{LoadKind, LoadSpec};
+use crate::sim::spec::WorldSpec;
+use crate::store::{Key, Kind, Object};
+use ampacity_core::lease::{Contract, LeaseState};
+use ampacity_core::tree::{NodeId, Tree};
+use ampacity_core::units::{GigahashPerSecond, Span, Time, UsdPerMwh, UsdPerPhDay, Watts};
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+/// Prices are read and orders counted so often: prices change on whole minutes.
+const FEEDS_EVERY: i64 = 10;
+/// Every device is looked at so often.
+const DEVICES_EVERY: i64 = 60;
+const GPU_HOUR_MS: f64 = 3_600_000.0;
+
+/// The judge, and what it takes to show it a tick.
+pub(super) struct Judged {
+    judge: Judge,
+    budget: PowerBudgetSpec,
+    /// By load of the plant: whether it is a GPU node, and where it hangs.
+    loads: Vec<(bool, NodeId)>,
+    /// Feeders of halls that tenants run.
+    halls: Vec<NodeId>,
+    /// Grid events that stand, and when each was first there to be seen.
+    events: BTreeMap<String, (GridEventSpec, Time)>,
+    /// Accepted leases as the last leader knew them, and whether a checkpoint was acknowledged.
+    contracts: BTreeMap<String, (Contract, bool)>,
+    lost_gpu_hours: BTreeMap<String, f64>,
+    price: Option<UsdPerMwh>,
+    hashprice: Option<UsdPerPhDay>,
+    /// By load: the last order seen, for counting.
+    orders: BTreeMap<String, (i64, i64)>,
+    ordered: u64,
+}
+
+impl Judged {
+    pub(super) fn new(spec: &WorldSpec, budget: &PowerBudgetSpec, tree: &Tree, loads: &[(String, LoadSpec)]) -> Self {
+        let hall = |object: &Manifest| match object {
+            Manifest::LeaseClass(class) => class.spec.feeder.as_ref().and_then(|name| tree.find(name)),
+            _ => None,
+        };
+        let mut halls: Vec<NodeId> = spec.objects.iter().filter_map(hall).collect();
+        halls.sort_unstable();
+        halls.dedup();
+        let load = |(_, load): &(String, LoadSpec)| (matches!(load.kind, LoadKind::GpuNode(_)), load.node);
+        Self {
+            judge: Judge::new(Setting::of(spec)),
+            budget: budget.clone(),
+            loads: loads.iter().map(load).collect(),
+            halls,
+            events: BTreeMap::new(),
+            contracts: BTreeMap::new(),
+            lost_gpu_hours: BTreeMap::new(),
+            price: None,
+            hashprice: None,
+            orders: BTreeMap::new(),
+            ordered: 0,
+        }
+    }
+
+    /// A person applied an event.
+    pub(super) fn applied(&mut self, name: String, event: GridEventSpec, now: Time) {
+        let seen = self.events.get(&name).map_or(now, |(_, seen)| *seen);
+        self.events.insert(name, (event, seen));
+    }
+
+    /// A person deleted an event.
+    pub(super) fn deleted(&mut self, name: &str) {
+        self.events.remove(name);
+    }
+
+    fn read_feeds(&mut self, world: &mut World) {
+        let site = world.site.clone();
+        let prices = observe::prices(&site, &self.budget, &mut world.feeds, world.now, &mut Vec::new());
+        (self.price, self.hashprice) = (prices.energy.value(), prices.hashprice.value());
+        let server = world.server.borrow();
+        for object in server.of_kind(Kind::ControllableLoad) {
+            let Object::ControllableLoad(load) = object else { continue };
+            let now = (load.spec.order.epoch, load.spec.order.sequence);
+            let name = load.metadata.name.as_deref().unwrap_or_default();
+            let risen = match self.orders.get_mut(name) {
+                Some(last) => {
+                    let risen = if last.0 == now.0 { now.1 - last.1 } else { now.1 + 1 };
+                    *last = now;
+                    risen
+                }
+                None => {
+                    self.orders.insert(name.to_owned(), now);
+                    now.1
+                }
+            };
+            self.ordered += u64::try_from(risen).unwrap_or(0);
+        }
+    }
+
+    fn read_leases(&mut self, world: &World) {
+        let Some(site) = world.led_site() else { return };
+        for (name, row) in &site.leases {
+            if let LeaseState::Accepted(contract) | LeaseState::Ended(contract) = &row.state {
+                let acknowledged = row.acknowledged.is_some();
+                let same =
+                    self.contracts.get(name).is_some_and(|(kept, ack)| *kept == **contract && *ack == acknowledged);
+                if !same {
+                    self.contracts.insert(name.clone(), (contract.as_ref().clone(), acknowledged));
+                }
+            }
+        }
+    }
+
+    fn read_work(&mut self, world: &World) {
+        for name in self.contracts.keys() {
+            let (namespace, lease) = name.split_once('/').unwrap_or(("", name));
+            let lost = world.cluster.progress(namespace, lease).map_or(0, |work| work.lost);
+            self.lost_gpu_hours.insert(name.clone(), lost as f64 / GPU_HOUR_MS);
+        }
+    }
+
+    fn observe(&mut self, world: &mut World, said_before: usize) {
+        let second = world.now.get().div_euclid(1_000);
+        if second % FEEDS_EVERY == 0 || self.price.is_none() {
+            self.read_feeds(world);
+        }
+        self.read_leases(world);
+        let devices = second % DEVICES_EVERY == 0;
+        if devices {
+            self.read_work(world);
+        }
+        let in_doubt = world.in_doubt();
+        let plant = world.plant.lock().unwrap_or_else(PoisonError::into_inner);
+        let tree = &world.tree;
+        let nodes: Vec<NodeSeen> = (0_u32..)
+            .zip(tree.nodes())
+            .map(|(at, node)| NodeSeen { limit: node.limit, true_watts: plant.true_watts(NodeId(at)) })
+            .collect();
+        let draws = |of: &dyn Fn(bool, NodeId) -> bool| -> Watts {
+            let here = self.loads.iter().enumerate().filter(|(_, (gpu, node))| of(*gpu, *node));
+            here.map(|(at, _)| plant.load_watts(at)).sum()
+        };
+        let event = |(event, seen): &(GridEventSpec, Time)| {
+            let limit = event.limit_watts.filter(|_| event.type_ == EventType::Limit)?.watts();
+            let node = event.target.feeder.as_ref().map_or(Some(NodeId::SITE), |name| tree.find(name))?;
+            let below = |at: NodeId| tree.path(at).any(|above| above == node);
+            let true_watts = match event.target.kind {
+                None => plant.true_watts(node),
+                Some(kind) => draws(&|gpu, at| gpu == (kind == crate::api::LoadKind::Gpu) && below(at)),
+            };
+            let moment =
+                |stamp: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| Time::new(stamp.0.as_millisecond());
+            Some(EventSeen {
+                limit,
+                true_watts,
+                from: event.start.as_ref().map_or(*seen, moment),
+                until: event.end.as_ref().map_or(Time::MAX, moment),
+                seen: *seen,
+                response: Span::seconds(event.response_seconds),
+            })
+        };
+        let events: Vec<EventSeen> = self.events.values().filter_map(event).collect();
+        let hashrate = devices.then(|| {
+            let yields = self.loads.iter().enumerate().filter(|(_, (gpu, _))| !gpu);
+            GigahashPerSecond::new(yields.map(|(at, _)| plant.yields(at)).sum())
+        });
+        let leases: Vec<LeaseSeen<'_>> = self
+            .contracts
+            .iter()
+            .map(|(name, (contract, acknowledged))| {
+                let lost = self.lost_gpu_hours.get(name).copied().unwrap_or(0.0);
+                LeaseSeen::of(name, contract, *acknowledged, lost)
+            })
+            .collect();
+        let said = world.said.iter().skip(said_before).map(String::as_str);
+        let faults: Vec<&str> = said.filter(|said| said.starts_with("fault:")).collect();
+        self.judge.observe(&Observation {
+            now: world.now,
+            nodes: &nodes,
+            events: &events,
+            side_watts: Sides {
+                mining: draws(&|gpu, _| !gpu),
+                gpu: draws(&|gpu, _| gpu),
+                power: self.halls.iter().map(|hall| plant.true_watts(*hall)).sum(),
+            },
+            hashrate,
+            price: self.price,
+            hashprice: self.hashprice,
+            leases: &leases,
+            faults: &faults,
+            in_doubt,
+            orders: self.ordered,
+        });
+    }
+}
+
+impl World {
+    /// Shows the judge this tick. `said_before`: how much had been said before it.
+    pub(super) fn judge(&mut self, said_before: usize) {
+        if let Some(mut judged) = self.judged.take() {
+            judged.observe(self, said_before);
+            self.judged = Some(judged);
+        }
+    }
+
+    /// Whether nobody leads, or the bounds pass a breaker's limit somewhere.
+    fn in_doubt(&self) -> bool {
+        let Some(ledger) = self.led_site().and_then(|site| site.ledger.as_ref()) else { return true };
+        let tree = ledger.tree();
+        let bound = |(at, sum): (u32, Watts)| (NodeId(at), tree.at_meter(NodeId(at), sum));
+        let over = |(node, bound): (NodeId, Watts)| tree.node(node).is_some_and(|node| bound > node.limit);
+        (0_u32..).zip(ledger.sums(self.now)).map(bound).any(over)
+    }
+
+    /// The account of the run so far.
+    pub fn account(&self) -> Account {
+        self.judged.as_ref().map_or_else(Account::default, |judged| judged.judge.account(self.now))
+    }
+
+    /// Keeps what is applied or deleted where the judge needs it.
+    pub(super) fn note_event(&mut self, object: &Manifest) {
+        if let (Manifest::GridEvent(event), Some(judged)) = (object, &mut self.judged) {
+            judged.applied(event.name_any(), event.spec.clone(), self.now);
+        }
+    }
+
+    /// Forgets an event that was deleted.
+    pub(super) fn forget_event(&mut self, key: &Key) {
+        if let (Kind::GridEvent, Some(judged)) = (key.kind, &mut self.judged) {
+            judged.deleted(&key.name);
+        }
+    }
+}
