@@ -125,7 +125,8 @@ mod tests {
         };
         let mut fields: Vec<String> = json!(full).as_object().unwrap().keys().cloned().collect();
         let mut all: Vec<String> = STATUS_FIELDS.iter().map(|name| (*name).into()).collect();
-        (fields.sort(), all.sort());
+        fields.sort();
+        all.sort();
         assert_eq!(fields, all);
         let empty = statement_patch(&ControllableLoadStatus::default(), Some("7"));
         assert_eq!(empty["metadata"], json!({"resourceVersion": "7"}));

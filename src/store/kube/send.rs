@@ -240,7 +240,7 @@ impl Sender {
         let mut event = Event {
             action: Some(action.into()),
             event_time: Some(MicroTime(now)),
-            note: Some(note.chars().scan(0, |bytes, c| within(bytes, c)).collect()),
+            note: Some(note.chars().scan(0, within).collect()),
             reason: Some(reason.into()),
             regarding: Some(about),
             reporting_controller: Some("ampacity.dev/operator".into()),
