@@ -322,3 +322,6 @@ fn watch_signals() -> Arc<AtomicBool> {
     });
     stop
 }
+
+#[cfg(test)]
+mod tests;
