@@ -19,6 +19,8 @@ enum Command {
     Crds,
     /// Runs a whole site in virtual time: no cluster, no devices, the same decisions.
     Demo(Box<DemoArgs>),
+    /// Runs the operator in a cluster.
+    Operator(ampacity::cli::operator::OperatorArgs),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -28,5 +30,6 @@ fn main() -> anyhow::Result<ExitCode> {
             let world = run::World { new: World::new, tick: World::tick, account: World::account };
             Ok(run::run(&args, world))
         }
+        Command::Operator(args) => ampacity::cli::operator::operate(&args),
     }
 }

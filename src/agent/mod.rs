@@ -11,9 +11,7 @@ use crate::link::{self, Downlink, Report, Shout};
 use crate::operator::site::view;
 use crate::store::{Answer, Key, Kind, Object, Seen, Store, Write, WriteId, api_order, api_time};
 use ampacity_core::guard::proof::{Inventory, InventoryError, Policy, Standing};
-use ampacity_core::guard::{
-    Act, Agent as Guard, HolderId, Input, Order, Outcome, Precondition, Statement, agent::Config,
-};
+use ampacity_core::guard::{Act, Agent as Guard, HolderId, Input, Outcome, Precondition, Statement, agent::Config};
 use ampacity_core::units::{Ppm, Span, Time, Watts};
 use std::collections::BTreeMap;
 
@@ -222,7 +220,7 @@ impl Agent {
         Report {
             load: self.options.load.name.to_string(),
             holder: self.options.holder,
-            order: beat.map_or_else(|| self.guard.order().unwrap_or(Order::default()), |b| b.order),
+            order: beat.map_or_else(|| self.guard.order().unwrap_or_default(), |b| b.order),
             ceiling: beat.map(|b| b.ceiling),
             proof_expires: beat.map_or(now, |b| b.proof_expires),
             measured: Some(drawing),

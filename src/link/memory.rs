@@ -144,10 +144,10 @@ impl Downlink for MemoryDownlink {
         let due = exchange.now.after(exchange.delay);
         let operators: Vec<String> = exchange.reports.keys().cloned().collect();
         for operator in operators {
-            if exchange.passes(Some(&operator), &self.load) {
-                if let Some(waiting) = exchange.reports.get_mut(&operator) {
-                    waiting.insert(self.load.clone(), (due, report.clone()));
-                }
+            if exchange.passes(Some(&operator), &self.load)
+                && let Some(waiting) = exchange.reports.get_mut(&operator)
+            {
+                waiting.insert(self.load.clone(), (due, report.clone()));
             }
         }
     }

@@ -17,10 +17,10 @@ pub(super) fn orders(site: &mut Site, plan: &Plan, link: &mut dyn Uplink, now: T
     ledger.set_limits(nodes.map(|(at, node)| (NodeId(u32::try_from(at).unwrap_or(u32::MAX)), node.limit)).collect());
     for at in 0..site.rows.len() {
         let load = LoadId(u32::try_from(at).unwrap_or(u32::MAX));
-        if site.fallback(load).is_some() || site.coming(load).is_some() {
-            if let Some(ledger) = &mut site.ledger {
-                ledger.renew(load);
-            }
+        if (site.fallback(load).is_some() || site.coming(load).is_some())
+            && let Some(ledger) = &mut site.ledger
+        {
+            ledger.renew(load);
         }
     }
     let Some(ledger) = &mut site.ledger else { return Vec::new() };

@@ -101,10 +101,10 @@ impl Leader {
             self.standing = Standing::Lost("the leader's epoch fell: a restored backup");
         }
         self.saw_epoch(facts.epoch);
-        if let Standing::Leading { epoch } = self.standing {
-            if facts.holder != self.name || facts.epoch != epoch {
-                self.standing = Standing::Lost("somebody else took the leader's Lease");
-            }
+        if let Standing::Leading { epoch } = self.standing
+            && (facts.holder != self.name || facts.epoch != epoch)
+        {
+            self.standing = Standing::Lost("somebody else took the leader's Lease");
         }
         if self.seen.as_ref().is_none_or(|(old, _)| old.revision != facts.revision) {
             self.seen = Some((facts.clone(), now));
@@ -137,6 +137,16 @@ impl Leader {
         };
         self.sent = Some(Sent { id: None, at: now, epoch });
         Some(Write::Lead { facts, revision: old.map(|f| f.revision.clone()) })
+    }
+
+    /// Gives the leadership back: the Lease without a holder, under the same epoch, so that another takes it at once.
+    /// None where this one does not lead. It leads no more, whatever is answered.
+    pub fn release(&mut self, now: Time) -> Option<Write> {
+        let Standing::Leading { epoch } = self.standing(now) else { return None };
+        self.standing = Standing::Lost("the leadership was given back");
+        let (old, _) = self.seen.as_ref()?;
+        let facts = LeadershipFacts { holder: String::new(), epoch, revision: String::new(), ..old.clone() };
+        Some(Write::Lead { facts, revision: Some(old.revision.clone()) })
     }
 
     /// The write that [`Leader::step`] gave carries this number.
@@ -253,6 +263,20 @@ mod tests {
         let mut restored = leading(Time::seconds(100));
         restored.saw(Some(&facts("b", 90, "3")), Time::seconds(101));
         assert!(matches!(restored.standing(Time::seconds(101)), Standing::Lost(_)));
+    }
+
+    #[test]
+    fn a_leader_that_gives_back_leaves_the_epoch_and_no_holder_and_leads_no_more() {
+        let mut leader = leading(Time::seconds(100));
+        let Some(Write::Lead { facts: given, revision }) = leader.release(Time::seconds(101)) else {
+            panic!("no write")
+        };
+        assert_eq!((given.holder.as_str(), given.epoch, revision.as_deref()), ("", 100, Some("1")));
+        assert!(matches!(leader.standing(Time::seconds(101)), Standing::Lost(_)));
+        assert_eq!(leader.release(Time::seconds(101)), None);
+        let mut other = Leader::new("c");
+        other.saw(Some(&given), Time::seconds(102));
+        assert!(other.step(Time::seconds(102), true).is_some());
     }
 
     #[test]

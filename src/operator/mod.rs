@@ -5,13 +5,16 @@
 
 pub mod apply;
 pub mod cache;
+pub mod http;
 pub mod leader;
 pub mod leases;
+pub mod metrics;
 pub mod observe;
 pub mod own;
 pub mod problem;
 pub mod reason;
 pub mod report;
+pub mod run;
 pub mod site;
 pub mod tables;
 pub mod tenants;
@@ -118,6 +121,26 @@ impl Operator {
     /// Its name and epoch, while it leads.
     pub fn leads(&self) -> Option<(String, u64)> {
         self.leading.map(|epoch| (self.options.name.clone(), epoch))
+    }
+
+    /// Whether everything there is has been shown to it at least once.
+    pub fn is_ready(&self) -> bool {
+        self.cache.is_complete()
+    }
+
+    /// While it stops: how the leader's Lease stands, and nothing else.
+    pub fn note_leadership(&mut self, seen: &Seen, now: Time) {
+        match seen {
+            Seen::Object(crate::store::Object::Leadership(facts)) => self.leader.saw(Some(facts), now),
+            Seen::Answer(id, answer) => drop(self.leader.answered(*id, answer, now)),
+            _ => {}
+        }
+    }
+
+    /// The write that gives the leadership back; none where it does not lead. It leads no more whatever is answered.
+    pub fn release(&mut self, now: Time) -> Option<Write> {
+        self.leading = None;
+        self.leader.release(now)
     }
 
     /// Its sites.

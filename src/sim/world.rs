@@ -300,8 +300,11 @@ fn only_budget(objects: &[Manifest]) -> Result<PowerBudget, WorldError> {
     }
 }
 
+/// The loads of a site by name, and the nodes of its cluster.
+type Inventory = (Vec<(String, LoadSpec)>, Vec<Node>);
+
 /// Every load of the site by name, with what it is made of; and the cluster's nodes.
-fn inventory(objects: &[Manifest], tree: &Tree) -> Result<(Vec<(String, LoadSpec)>, Vec<Node>), WorldError> {
+fn inventory(objects: &[Manifest], tree: &Tree) -> Result<Inventory, WorldError> {
     let feeder = |owner: &str, name: &str| {
         tree.find(name).ok_or_else(|| WorldError::Object(format!("{owner}: spec.feeder: there is no feeder {name:?}")))
     };

@@ -4,9 +4,13 @@
 //! over writes whose answers come back the same way: accepted, refused, or unknown. Two ends: `kube` in a cluster,
 //! `memory` in the demo, the back-test and the simulation. One contract table holds both to the same behaviour.
 
+pub mod contract;
+mod filter;
+pub mod kube;
 pub mod memory;
 mod object;
 
+pub use filter::Filter;
 pub use object::{api_order, api_time, order, time};
 
 use crate::api::{
@@ -21,6 +25,13 @@ use std::sync::Arc;
 
 /// The name of the leader's Lease.
 pub const LEADERSHIP_NAME: &str = "ampacity-operator";
+
+/// After this long a client gives a write up: its answer is [`Answer::Unknown`], and it may land yet.
+pub const TIMEOUT: Span = Span::seconds(5);
+/// Writes that one client may have under way, waiting or sent; more are refused as [`Refusal::Busy`]. Four for each of
+/// a thousand loads: a turn that moves every load fits, and at 3 ms of API server a write it is 12 s of work, so that
+/// more would time out anyway.
+pub const UNDER_WAY_MAX: usize = 4_096;
 
 /// What sort of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -263,7 +274,7 @@ pub enum Refusal {
     NotFound,
     /// It exists already (409 on create).
     Exists,
-    /// The client's own queue is full: nothing was sent. Try again next tick.
+    /// The client's own queue is full and nothing was sent, or the server was too busy to take it. Try again next tick.
     Busy,
 }
 
@@ -356,6 +367,7 @@ pub enum Write {
 }
 
 /// A status to be applied.
+#[allow(clippy::large_enum_variant, reason = "a status only ever travels boxed, in `Write::Status`")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Status {
     /// Of a `PowerBudget`.

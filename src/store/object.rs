@@ -1,8 +1,9 @@
 //! What every object has: a key, metadata, a revision.
 
 use super::{Key, Kind, Object};
-use crate::api::ControllableLoad;
-use ampacity_core::guard::Order;
+use crate::api::controllable_load::ScheduledLimit;
+use crate::api::{ControllableLoad, WholeWatts};
+use ampacity_core::guard::{KnownLimit, Order};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::sync::Arc;
 
@@ -120,4 +121,13 @@ pub fn time(at: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time) -> ampaci
 pub fn api_time(at: ampacity_core::units::Time) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
     let edge = if at.get() < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
     k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::from_millisecond(at.get()).unwrap_or(edge))
+}
+
+/// The API's form of a limit that is known to be coming; one without end has no `to`.
+pub(super) fn api_limit(limit: &KnownLimit) -> ScheduledLimit {
+    ScheduledLimit {
+        from: api_time(limit.from),
+        to: (limit.until < ampacity_core::units::Time::MAX).then(|| api_time(limit.until)),
+        limit_watts: WholeWatts(limit.limit.get()),
+    }
 }

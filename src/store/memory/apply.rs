@@ -1,12 +1,10 @@
 //! What the server does with a write: the same rules as the real one's schema and policies.
 
 use super::server::{Recorded, Server};
-use crate::api::controllable_load::{EPOCH_LEAP, EPOCH_MAX, SEQUENCE_LEAP, ScheduledLimit};
+use crate::api::controllable_load::{EPOCH_LEAP, EPOCH_MAX, SEQUENCE_LEAP};
 use crate::api::{ControllableLoad, ControllableLoadSpec, ControllableLoadStatus, WholeWatts};
-use crate::store::object::{api_order, api_time};
+use crate::store::object::{api_limit, api_order, api_time};
 use crate::store::{Answer, Key, Kind, LeadershipFacts, Object, PodFacts, Refusal, Status, Write};
-use ampacity_core::guard::KnownLimit;
-use ampacity_core::units::Time;
 use std::sync::Arc;
 
 impl Object {
@@ -99,12 +97,14 @@ impl Server {
         if self.objects.contains_key(&key) {
             return Err(Refusal::Exists);
         }
-        if let Object::ControllableLoad(load) = &object {
+        if let Object::ControllableLoad(load) = &mut object {
             above_nameplate(&load.spec)?;
+            // A status is a subresource: nobody is born with one.
+            Arc::make_mut(load).status = None;
         }
         self.stamp(&mut object);
-        self.store(&key, object.clone());
-        Ok(Some(object))
+        self.store(&key, object);
+        Ok(self.objects.get(&key).cloned())
     }
 
     /// Gives a new object what the server gives: a UID, a generation, the time.
@@ -202,10 +202,17 @@ impl Server {
             _ => crate::api::LOAD_FINALIZER,
         };
         self.modify(key, |object| {
-            let finalizers = object.meta_mut().ok_or(Refusal::NotFound)?.finalizers.get_or_insert_default();
-            finalizers.retain(|f| f != finalizer);
-            if present {
-                finalizers.push(finalizer.into());
+            let meta = object.meta_mut().ok_or(Refusal::NotFound)?;
+            let stands = meta.finalizers.iter().flatten().any(|f| f == finalizer);
+            if present && !stands && meta.deletion_timestamp.is_some() {
+                return Err(invalid("no new finalizers can be added if the object is being deleted"));
+            }
+            if present != stands {
+                let finalizers = meta.finalizers.get_or_insert_default();
+                finalizers.retain(|f| f != finalizer);
+                if present {
+                    finalizers.push(finalizer.into());
+                }
             }
             Ok(())
         })?;
@@ -309,14 +316,6 @@ fn agent_pod(load: &Key, manifest: &serde_json::Value) -> Object {
         node: text("/spec/nodeName"),
         ..PodFacts::default()
     }))
-}
-
-fn api_limit(limit: &KnownLimit) -> ScheduledLimit {
-    ScheduledLimit {
-        from: api_time(limit.from),
-        to: (limit.until < Time::MAX).then(|| api_time(limit.until)),
-        limit_watts: WholeWatts(limit.limit.get()),
-    }
 }
 
 fn invalid(rule: &str) -> Refusal {

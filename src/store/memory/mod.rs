@@ -5,8 +5,9 @@ mod apply;
 mod faults;
 mod server;
 
+pub use super::Filter;
 pub use faults::{ClientFaults, Delay};
-pub use server::{Backup, Filter, Recorded, Server, SharedServer};
+pub use server::{Backup, Recorded, Server, SharedServer};
 
 use super::{Seen, Store, Write, WriteId};
 

@@ -1,7 +1,7 @@
 //! The server: objects, revisions, watches, and writes under way.
 
 use super::faults::{ClientFaults, strikes};
-use crate::store::{Answer, Key, Kind, Object, Refusal, Seen, Write, WriteId};
+use crate::store::{Answer, Filter, Key, Kind, Object, Refusal, Seen, TIMEOUT, UNDER_WAY_MAX, Write, WriteId};
 use ampacity_core::units::{Span, Time};
 use rand_core::SeedableRng;
 use rand_pcg::Pcg32;
@@ -12,37 +12,8 @@ use std::rc::Rc;
 /// The server as its clients hold it.
 pub type SharedServer = Rc<RefCell<Server>>;
 
-/// After this long a client gives a write up: its answer is `Unknown`.
-const TIMEOUT: Span = Span::seconds(5);
 /// A late write lands at most this long after it was given up.
 const LATE_AT_MOST: Span = Span::seconds(30);
-/// Writes that one client may have under way; more are refused as `Busy`. 4,096 is the real end's queue too.
-const UNDER_WAY_MAX: usize = 4_096;
-
-/// What a client's watches show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Everything: an operator.
-    All,
-    /// One load and the leadership: an agent.
-    Load(Key),
-}
-
-impl Filter {
-    fn passes(&self, key: &Key) -> bool {
-        match self {
-            Self::All => true,
-            Self::Load(load) => key == load || key.kind == Kind::Leadership,
-        }
-    }
-
-    fn kinds(&self) -> &'static [Kind] {
-        match self {
-            Self::All => &Kind::ALL,
-            Self::Load(_) => &[Kind::ControllableLoad, Kind::Leadership],
-        }
-    }
-}
 
 /// An Event that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +69,22 @@ pub struct Server {
     accepted_orders: u64,
 }
 
+/// Answers that are still on their way must not bring back what was shown gone, or put in question, before them.
+fn outdate(answers: &mut BTreeMap<(Time, u64), Seen>, seen: &Seen) {
+    if !matches!(seen, Seen::Gone(_) | Seen::Broken(_)) {
+        return;
+    }
+    for answer in answers.values_mut() {
+        if let Seen::Answer(_, Answer::Accepted(object)) = answer {
+            object.take_if(|object| match seen {
+                Seen::Gone(key) => object.key() == *key,
+                Seen::Broken(kind) => object.kind() == *kind,
+                _ => false,
+            });
+        }
+    }
+}
+
 impl Server {
     /// An empty server whose faults follow `seed`.
     pub fn new(seed: u64, now: Time) -> SharedServer {
@@ -112,6 +99,11 @@ impl Server {
             rng: Pcg32::seed_from_u64(seed),
             accepted_orders: 0,
         }))
+    }
+
+    /// The time there.
+    pub const fn now(&self) -> Time {
+        self.now
     }
 
     /// Lets time pass: writes land in the order of their arrival.
@@ -225,7 +217,10 @@ impl Server {
         let Some(state) = self.clients.get_mut(client) else { return Vec::new() };
         let mut seen = Vec::new();
         while !state.faults.cut && state.shown.front().is_some_and(|(due, _)| *due <= now) {
-            seen.extend(state.shown.pop_front().map(|(_, one)| one));
+            if let Some((_, one)) = state.shown.pop_front() {
+                outdate(&mut state.answers, &one);
+                seen.push(one);
+            }
         }
         while let Some(entry) = state.answers.first_entry() {
             if entry.key().0 > now {

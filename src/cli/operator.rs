@@ -1,0 +1,142 @@
+//! `ampacity operator`: the loop in a cluster.
+
+use crate::link::memory::{Exchange, MemoryUplink};
+use crate::market::Market;
+use crate::operator::http::{self, Health};
+use crate::operator::own::AgentPods;
+use crate::operator::run::{Pace, Shell, SystemClock, run};
+use crate::operator::{Operator, Options};
+use crate::store::Filter;
+use crate::store::kube::{KubeStore, control};
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use kube::{Client, Config};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tracing_subscriber::EnvFilter;
+
+/// The code of an operator that must be started afresh: it lost the leadership, or its account of the watts.
+pub const EXIT_AFRESH: u8 = 3;
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Runs the operator against the cluster of the kubeconfig, or of the pod that it runs in.
+#[derive(Args, Clone, Debug)]
+pub struct OperatorArgs {
+    /// Namespace of loads, agents and the leader's Lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "ampacity")]
+    namespace: String,
+    /// This operator's own name, different from every other replica's: the pod's.
+    #[arg(long, env = "POD_NAME")]
+    name: String,
+    /// Where /healthz, /readyz and /metrics are answered.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    http_address: SocketAddr,
+    /// Folder that relative paths of price, hashprice and meter files start at.
+    #[arg(long, default_value = ".")]
+    feeds_folder: PathBuf,
+    /// Image of the agents' pods; left out, somebody else runs the agents.
+    #[arg(long, requires = "agent_service_account")]
+    agent_image: Option<String>,
+    /// ServiceAccount of the agents' pods.
+    #[arg(long, requires = "agent_image")]
+    agent_service_account: Option<String>,
+    /// The loop turns at least this often, milliseconds.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=10_000))]
+    tick_milliseconds: u64,
+    /// The loop rests at least this long between two turns, milliseconds.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    rest_milliseconds: u64,
+    /// A stop waits at most this long for answers and for the release of the leadership, seconds.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=60))]
+    stop_within_seconds: u64,
+    /// Format of the log on standard error. What is logged is RUST_LOG's to say; by default info.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl OperatorArgs {
+    fn options(&self) -> Options {
+        let agents = match (&self.agent_image, &self.agent_service_account) {
+            (Some(image), Some(account)) => AgentPods::Pods { image: image.clone(), service_account: account.clone() },
+            _ => AgentPods::Elsewhere,
+        };
+        Options { name: self.name.clone(), namespace: self.namespace.clone(), agents }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            tick: Duration::from_millis(self.tick_milliseconds),
+            rest: Duration::from_millis(self.rest_milliseconds),
+            stop_within: Duration::from_secs(self.stop_within_seconds),
+        }
+    }
+}
+
+/// Runs until a signal, or until the operator must exit.
+///
+/// # Errors
+/// No cluster is configured, or the address cannot be bound.
+pub fn operate(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
+    log(args.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(operate_in(args))
+}
+
+async fn operate_in(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::infer().await.context("no cluster: neither a kubeconfig nor a pod's account was found")?;
+    let client = Client::try_from(control(config)).context("making a client of the API server")?;
+    let mut store = KubeStore::connect(client, &args.namespace, Filter::All);
+    // The agents' stream has only its end in memory yet: orders reach agents through the API server alone.
+    let exchange = Exchange::new(0, SystemClock::default().now());
+    let mut link = MemoryUplink::join(&exchange, &args.name);
+    let mut feeds = Market::new(&args.feeds_folder);
+    let health = Arc::new(Health::default());
+    let (address, serving) = http::serve(args.http_address, health.clone())
+        .await
+        .with_context(|| format!("answering at {}", args.http_address))?;
+    tracing::info!(name = args.name, namespace = args.namespace, %address, "started");
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let shell = Shell {
+        store: &mut store,
+        link: &mut link,
+        link_wake: Arc::new(Notify::new()),
+        feeds: &mut feeds,
+        health,
+        pace: args.pace(),
+    };
+    let outcome = run(Operator::new(args.options()), shell, stop).await;
+    serving.abort();
+    Ok(match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(EXIT_AFRESH),
+    })
+}
+
+/// Sends the log to standard error.
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,244 @@
+//! Metrics: what a dashboard and an alert need, with units in their names and labels from bounded lists.
+
+use super::Operator;
+use super::leader::Standing;
+use super::reason::word;
+use super::site::Site;
+use crate::market::Point;
+use ampacity_core::guard::LoadId;
+use ampacity_core::plan::Plan;
+use ampacity_core::snapshot::LoadKind;
+use ampacity_core::units::{Time, Watts};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// A gauge of a number that is not whole.
+type Real = Gauge<f64, AtomicU64>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSite {
+    site: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfNode {
+    site: String,
+    node: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSide {
+    site: String,
+    side: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    site: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfOutcome {
+    outcome: &'static str,
+}
+
+/// Everything that is measured, as `/metrics` gives it out.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    limit: Family<OfNode, Gauge>,
+    bound: Family<OfNode, Gauge>,
+    measured: Family<OfNode, Gauge>,
+    headroom: Family<OfNode, Gauge>,
+    over_limit: Family<OfNode, Counter<f64, AtomicU64>>,
+    allocated: Family<OfSide, Gauge>,
+    energy_price: Family<OfSite, Real>,
+    energy_price_age: Family<OfSite, Real>,
+    hashprice: Family<OfSite, Real>,
+    hashprice_age: Family<OfSite, Real>,
+    decisions: Family<OfReason, Gauge>,
+    tick: Histogram,
+    writes: Family<OfOutcome, Counter>,
+    write: Histogram,
+    leader: Gauge,
+    epoch: Gauge,
+    /// When sites were last looked at: over-limit time counts from there.
+    looked: Mutex<Option<Time>>,
+}
+
+/// 1 ms to 8 s: a tick is to take milliseconds, a write gives up at 5 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 14))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("ampacity"),
+            limit: Family::default(),
+            bound: Family::default(),
+            measured: Family::default(),
+            headroom: Family::default(),
+            over_limit: Family::default(),
+            allocated: Family::default(),
+            energy_price: Family::default(),
+            energy_price_age: Family::default(),
+            hashprice: Family::default(),
+            hashprice_age: Family::default(),
+            decisions: Family::default(),
+            tick: seconds(),
+            writes: Family::default(),
+            write: seconds(),
+            leader: Gauge::default(),
+            epoch: Gauge::default(),
+            looked: Mutex::default(),
+        };
+        metrics.register_sites();
+        metrics.register_operator();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register_sites(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("node_limit_watts", "Limit in force, events included", self.limit.clone());
+        registry.register("node_bound_watts", "Sum of the bounds of the loads below", self.bound.clone());
+        registry.register("node_measured_watts", "Newest reading of the node's meter", self.measured.clone());
+        registry.register(
+            "node_headroom_watts",
+            "What may still be raised below; negative: over",
+            self.headroom.clone(),
+        );
+        let help = "Time in which a node's meter read above its limit in force";
+        registry.register("node_over_limit_seconds", help, self.over_limit.clone());
+        registry.register("allocated_watts", "Sum of setpoints by side", self.allocated.clone());
+        registry.register("energy_price_usd_per_mwh", "Newest published energy price", self.energy_price.clone());
+        registry.register("energy_price_age_seconds", "Its age", self.energy_price_age.clone());
+        registry.register("hashprice_usd_per_ph_day", "Newest published hashprice", self.hashprice.clone());
+        registry.register("hashprice_age_seconds", "Its age", self.hashprice_age.clone());
+        registry.register("load_decisions", "Loads by the reason of their last award", self.decisions.clone());
+    }
+
+    fn register_operator(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("tick_seconds", "Duration of one turn of the loop", self.tick.clone());
+        registry.register("writes", "Writes by what became of them", self.writes.clone());
+        registry.register("write_seconds", "From sending a write to its answer", self.write.clone());
+        registry.register("leader", "1 while this operator leads", self.leader.clone());
+        registry.register("epoch", "The epoch that this operator leads under; 0 while it follows", self.epoch.clone());
+    }
+
+    /// Everything, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// A value that cannot be written.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// One turn of the loop took so long.
+    pub fn ticked(&self, took: Duration) {
+        self.tick.observe(took.as_secs_f64());
+    }
+
+    /// One write became this: a word of a short list.
+    pub fn written(&self, outcome: &'static str, took: Option<Duration>) {
+        self.writes.get_or_create(&OfOutcome { outcome }).inc();
+        if let Some(took) = took {
+            self.write.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Looks at everything anew: what is gone has no value any more.
+    pub fn look(&self, operator: &Operator, now: Time) {
+        let epoch = match operator.standing(now) {
+            Standing::Leading { epoch } => Some(epoch),
+            Standing::Following | Standing::Lost(_) => None,
+        };
+        self.leader.set(i64::from(epoch.is_some()));
+        self.epoch.set(epoch.and_then(|epoch| i64::try_from(epoch).ok()).unwrap_or(0));
+        let looked = self.looked.lock().map(|mut looked| looked.replace(now)).unwrap_or_default();
+        let since = looked.map_or(0, |before| now.since(before).at_least_zero().get());
+        for family in [&self.limit, &self.bound, &self.measured, &self.headroom] {
+            family.clear();
+        }
+        for family in [&self.energy_price, &self.energy_price_age, &self.hashprice, &self.hashprice_age] {
+            family.clear();
+        }
+        self.allocated.clear();
+        self.decisions.clear();
+        for site in operator.sites() {
+            self.nodes(site, since as f64 / 1_000.0, now);
+            self.loads(site);
+            self.prices(site, now);
+        }
+    }
+
+    fn nodes(&self, site: &Site, elapsed_seconds: f64, now: Time) {
+        let Some(ledger) = &site.ledger else { return };
+        let (sums, headroom) = (ledger.sums(now), ledger.headroom(now));
+        for (at, node) in ledger.tree().nodes().iter().enumerate() {
+            let label = OfNode { site: site.name.clone(), node: node.name.clone() };
+            let set = |family: &Family<OfNode, Gauge>, watts: Option<Watts>| {
+                if let Some(watts) = watts {
+                    family.get_or_create(&label).set(watts.get());
+                }
+            };
+            let limit = site.plan.as_ref().and_then(|plan| plan.nodes.get(at)).map_or(node.limit, |node| node.limit);
+            let measured = site.meters.get(at).copied().flatten().map(|reading| reading.watts);
+            set(&self.limit, Some(limit));
+            set(&self.bound, sums.get(at).copied());
+            set(&self.headroom, headroom.get(at).copied());
+            set(&self.measured, measured);
+            let over = self.over_limit.get_or_create(&label);
+            if measured.is_some_and(|watts| watts > limit) {
+                over.inc_by(elapsed_seconds);
+            }
+        }
+    }
+
+    fn loads(&self, site: &Site) {
+        let Some(ledger) = &site.ledger else { return };
+        let mut sides = BTreeMap::from([("leased", Watts::ZERO), ("mining", Watts::ZERO)]);
+        for (at, row) in site.rows.iter().enumerate() {
+            let side = match row.member.kind() {
+                Some(LoadKind::Miner) => "mining",
+                Some(LoadKind::Gpu) => "leased",
+                None => continue,
+            };
+            let view = u32::try_from(at).ok().and_then(|at| ledger.view(LoadId(at)));
+            *sides.entry(side).or_default() += view.map(|view| view.setpoint).unwrap_or_default();
+        }
+        for (side, watts) in sides {
+            self.allocated.get_or_create(&OfSide { site: site.name.clone(), side }).set(watts.get());
+        }
+        for award in site.plan.iter().flat_map(|plan: &Plan| &plan.loads) {
+            let label = OfReason { site: site.name.clone(), reason: word(&award.reason) };
+            self.decisions.get_or_create(&label).inc();
+        }
+    }
+
+    fn prices(&self, site: &Site, now: Time) {
+        let Some(prices) = &site.prices else { return };
+        let set = |value: &Family<OfSite, Real>, age: &Family<OfSite, Real>, point: Option<Point>| {
+            let Some(point) = point else { return };
+            let label = OfSite { site: site.name.clone() };
+            value.get_or_create(&label).set(point.value as f64 / 1e6);
+            age.get_or_create(&label).set(point.age(now).get() as f64 / 1e3);
+        };
+        set(&self.energy_price, &self.energy_price_age, prices.energy_point);
+        set(&self.hashprice, &self.hashprice_age, prices.hashprice_point);
+    }
+}

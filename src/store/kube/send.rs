@@ -1,0 +1,459 @@
+//! One write as requests, and what the API server's answer means.
+
+use super::facts::{EPOCH_ANNOTATION, Shown};
+use crate::api::{
+    AGENT_MANAGER, BUDGET_FINALIZER, ComputeLease, ControllableLoad, ControllableLoadStatus, GROUP, GpuPool, GridEvent,
+    LOAD_FINALIZER, LeaseClass, Lockout, MiningFleet, OPERATOR_MANAGER, PowerBudget, REPORT_MANAGER, VERSION,
+};
+use crate::store::object::{api_limit, api_order};
+use crate::store::{Answer, Key, Kind, LEADERSHIP_NAME, LeadershipFacts, Object, Refusal, Status, Write};
+use ampacity_core::guard::{KnownLimit, Order};
+use ampacity_core::units::{Span, Watts};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A finalizer is put into a list that others write too: so often it is tried again when one of them was faster.
+const FINALIZER_TRIES: usize = 4;
+/// The longest note that the API server takes in an Event, bytes.
+const NOTE_MAX: usize = 1024;
+/// Every field of a load's status: a statement says all of them, so that none of an earlier one stays.
+const STATUS_FIELDS: [&str; 11] = [
+    "observedGeneration",
+    "conditions",
+    "ceilingWatts",
+    "order",
+    "protocol",
+    "holder",
+    "bootId",
+    "readBackTime",
+    "proofExpires",
+    "measuredWatts",
+    "devices",
+];
+
+type Sent = Result<Option<Object>, Failure>;
+
+/// Why a write was not accepted.
+enum Failure {
+    Refused(Refusal),
+    Kube(kube::Error),
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        Self::Kube(error)
+    }
+}
+
+/// Makes requests of writes.
+pub(super) struct Sender {
+    pub(super) client: Client,
+    /// The operator's own.
+    pub(super) namespace: Arc<str>,
+    /// Whose Events they are.
+    pub(super) instance: String,
+    pub(super) events: AtomicU64,
+}
+
+impl Sender {
+    /// One write, with no time-out of its own.
+    pub(super) async fn send(&self, write: Write) -> Answer {
+        match self.try_send(write).await {
+            Ok(object) => Answer::Accepted(object),
+            Err(Failure::Refused(refusal)) => Answer::Refused(refusal),
+            Err(Failure::Kube(error)) => answer(&error),
+        }
+    }
+
+    async fn try_send(&self, write: Write) -> Sent {
+        match write {
+            Write::CreateLoad(load) => {
+                let api: Api<ControllableLoad> = self.within(load.metadata.namespace.as_deref());
+                self.shown(api.create(&by(OPERATOR_MANAGER), &load).await?)
+            }
+            Write::CreateAgent { load, pod } => {
+                let pod: Pod = serde_json::from_value(*pod)
+                    .map_err(|e| Failure::Refused(Refusal::Invalid(format!("the agent's pod: {e}"))))?;
+                let api: Api<Pod> = self.within(load.namespace.as_deref());
+                self.shown(api.create(&by(OPERATOR_MANAGER), &pod).await?)
+            }
+            Write::Order { load, order, setpoint, fallback, schedule } => {
+                let spec = order_patch(order, setpoint, fallback, schedule.as_deref());
+                let api: Api<ControllableLoad> = self.within(load.namespace.as_deref());
+                self.merge(&api, &load, OPERATOR_MANAGER, &json!({ "spec": spec })).await
+            }
+            Write::State { load, status, revision } => {
+                let api: Api<ControllableLoad> = self.within(load.namespace.as_deref());
+                let patch = Patch::Merge(statement_patch(&status, revision.as_deref()));
+                self.shown(api.patch_status(&load.name, &PatchParams::apply(AGENT_MANAGER), &patch).await?)
+            }
+            Write::Status(key, status) => self.status(&key, *status).await,
+            Write::Lead { facts, revision } => self.lead(&facts, revision.as_deref()).await,
+            Write::Job { job, uid, suspend, annotations } => {
+                let api: Api<Job> = self.within(job.namespace.as_deref());
+                let patch = job_patch(&uid, suspend, &annotations);
+                self.merge(&api, &job, OPERATOR_MANAGER, &patch).await.map_err(another_job)
+            }
+            Write::DeletePod { pod, uid, grace } => self.delete_pod(&pod, uid, grace).await,
+            Write::Finalizer { key, present } => match key.kind {
+                Kind::PowerBudget => self.finalizer::<PowerBudget>(&Api::all(self.client()), &key, present).await,
+                Kind::ControllableLoad => {
+                    let api = self.within(key.namespace.as_deref());
+                    self.finalizer::<ControllableLoad>(&api, &key, present).await
+                }
+                _ => Err(refused(format!("{key}: this kind has no finalizer of ours"))),
+            },
+            Write::Delete(key) => self.delete(&key).await,
+            Write::Event { regarding, warning, reason, action, note } => {
+                self.event(&regarding, warning, reason, action, &note).await
+            }
+        }
+    }
+
+    fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    fn within<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: Option<&str>) -> Api<K> {
+        Api::namespaced(self.client(), namespace.unwrap_or(&self.namespace))
+    }
+
+    /// The object that was returned. One that its last finalizer just left is gone, though it was returned once more.
+    fn shown<K: Shown>(&self, object: K) -> Sent {
+        let meta = object.meta();
+        if meta.deletion_timestamp.is_some() && object.finalizers().is_empty() && K::KIND != Kind::Pod {
+            return Ok(None);
+        }
+        // Accepted, but not to be understood: the watch says so too.
+        Ok(object.object(&self.namespace).ok())
+    }
+
+    async fn merge<K: Shown>(&self, api: &Api<K>, key: &Key, manager: &str, patch: &Value) -> Sent {
+        let params = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
+        self.shown(api.patch(&key.name, &params, &Patch::Merge(patch)).await?)
+    }
+
+    async fn status(&self, key: &Key, status: Status) -> Sent {
+        match status {
+            Status::PowerBudget(status) => self.apply::<PowerBudget>(&Api::all(self.client()), key, &status).await,
+            Status::MiningFleet(status) => self.apply::<MiningFleet>(&Api::all(self.client()), key, &status).await,
+            Status::GpuPool(status) => self.apply::<GpuPool>(&Api::all(self.client()), key, &status).await,
+            Status::LeaseClass(status) => self.apply::<LeaseClass>(&Api::all(self.client()), key, &status).await,
+            Status::ComputeLease(status) => {
+                self.apply::<ComputeLease>(&self.within(key.namespace.as_deref()), key, &status).await
+            }
+            Status::GridEvent(status) => self.apply::<GridEvent>(&Api::all(self.client()), key, &status).await,
+            Status::Lockout(status) => self.apply::<Lockout>(&Api::all(self.client()), key, &status).await,
+        }
+    }
+
+    /// Server-side apply: fields that an earlier report set and this one does not are taken out; nobody else's are.
+    async fn apply<K: Shown>(&self, api: &Api<K>, key: &Key, status: &impl Serialize) -> Sent {
+        if key.kind != K::KIND {
+            return Err(refused("this status is of another kind".into()));
+        }
+        let status = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+        let body = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": K::kind(&()),
+            "metadata": {"name": &*key.name},
+            "status": status,
+        });
+        let params = PatchParams::apply(REPORT_MANAGER).force();
+        self.shown(api.patch_status(&key.name, &params, &Patch::Apply(&body)).await?)
+    }
+
+    /// A patch and not a replacement: a PUT on a Lease that is not there would create it.
+    async fn lead(&self, facts: &LeadershipFacts, revision: Option<&str>) -> Sent {
+        let api: Api<Lease> = self.within(None);
+        let mut body = lease_patch(facts);
+        match revision {
+            None => {
+                let lease: Lease = serde_json::from_value(body).map_err(kube::Error::SerdeError)?;
+                self.shown(api.create(&by(OPERATOR_MANAGER), &lease).await?)
+            }
+            Some(revision) => {
+                put(&mut body, "metadata", "resourceVersion", revision.into());
+                let key = Key::cluster(Kind::Leadership, LEADERSHIP_NAME);
+                self.merge(&api, &key, OPERATOR_MANAGER, &body).await
+            }
+        }
+    }
+
+    async fn delete_pod(&self, pod: &Key, uid: String, grace: Option<Span>) -> Sent {
+        let api: Api<Pod> = self.within(pod.namespace.as_deref());
+        let seconds = grace.map(|grace| u32::try_from(grace.whole_seconds().max(0)).unwrap_or(u32::MAX));
+        let params = DeleteParams {
+            grace_period_seconds: seconds,
+            preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match api.delete(&pod.name, &params).await?.left() {
+            // Without grace the pod goes at once, and what is returned is how it last stood.
+            Some(gone) if gone.metadata.deletion_grace_period_seconds == Some(0) => Ok(None),
+            Some(pod) => self.shown(pod),
+            None => Ok(None),
+        }
+    }
+
+    async fn delete(&self, key: &Key) -> Sent {
+        let params = DeleteParams::background();
+        match key.kind {
+            Kind::ControllableLoad => {
+                let api: Api<ControllableLoad> = self.within(key.namespace.as_deref());
+                api.delete(&key.name, &params).await?;
+            }
+            Kind::Pod => {
+                let api: Api<Pod> = self.within(key.namespace.as_deref());
+                api.delete(&key.name, &params).await?;
+            }
+            _ => return Err(refused(format!("{key} is not the operator's to delete"))),
+        }
+        Ok(None)
+    }
+
+    async fn finalizer<K: Shown>(&self, api: &Api<K>, key: &Key, present: bool) -> Sent {
+        let ours = if key.kind == Kind::PowerBudget { BUDGET_FINALIZER } else { LOAD_FINALIZER };
+        let mut tries = FINALIZER_TRIES;
+        loop {
+            tries -= 1;
+            let object = api.get(&key.name).await?;
+            let mut list = object.finalizers().to_vec();
+            if list.iter().any(|one| one == ours) == present {
+                return self.shown(object);
+            }
+            list.retain(|one| one != ours);
+            if present {
+                list.push(ours.into());
+            }
+            let body = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": list}});
+            match self.merge(api, key, OPERATOR_MANAGER, &body).await {
+                Err(Failure::Kube(kube::Error::Api(status))) if status.is_conflict() && tries > 0 => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn event(&self, about: &Key, warning: bool, reason: &str, action: &str, note: &str) -> Sent {
+        let now = k8s_openapi::jiff::Timestamp::now();
+        let serial = self.events.fetch_add(1, Ordering::Relaxed);
+        let namespace = about.namespace.as_deref().unwrap_or("default");
+        let mut event = Event {
+            action: Some(action.into()),
+            event_time: Some(MicroTime(now)),
+            note: Some(note.chars().scan(0, |bytes, c| within(bytes, c)).collect()),
+            reason: Some(reason.into()),
+            regarding: Some(reference(about, &self.namespace)),
+            reporting_controller: Some("ampacity.dev/operator".into()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(if warning { "Warning" } else { "Normal" }.into()),
+            ..Event::default()
+        };
+        event.metadata.name = Some(format!("{}.{:x}.{serial:x}", about.name, now.as_microsecond()));
+        event.metadata.namespace = Some(namespace.into());
+        Api::<Event>::namespaced(self.client(), namespace).create(&by(OPERATOR_MANAGER), &event).await?;
+        Ok(None)
+    }
+}
+
+/// A character while the text before it leaves room for it.
+fn within(bytes: &mut usize, c: char) -> Option<char> {
+    *bytes += c.len_utf8();
+    (*bytes <= NOTE_MAX).then_some(c)
+}
+
+fn reference(about: &Key, own: &str) -> ObjectReference {
+    let (version, kind) = match about.kind {
+        Kind::Job => ("batch/v1".into(), "Job".into()),
+        Kind::Pod | Kind::Node => ("v1".into(), format!("{:?}", about.kind)),
+        Kind::Leadership => ("coordination.k8s.io/v1".into(), "Lease".into()),
+        ours => (format!("{GROUP}/{VERSION}"), format!("{ours:?}")),
+    };
+    let namespace = if about.kind == Kind::Leadership { Some(own) } else { about.namespace.as_deref() };
+    ObjectReference {
+        api_version: Some(version),
+        kind: Some(kind),
+        name: Some(about.name.to_string()),
+        namespace: namespace.map(Into::into),
+        ..ObjectReference::default()
+    }
+}
+
+fn by(manager: &str) -> PostParams {
+    PostParams { field_manager: Some(manager.into()), ..PostParams::default() }
+}
+
+fn refused(why: String) -> Failure {
+    Failure::Refused(Refusal::Invalid(why))
+}
+
+fn put(body: &mut Value, place: &str, name: &str, value: Value) {
+    if let Some(map) = body.get_mut(place).and_then(Value::as_object_mut) {
+        map.insert(name.into(), value);
+    }
+}
+
+fn order_patch(
+    order: Order,
+    setpoint: Option<Watts>,
+    fallback: Option<Watts>,
+    schedule: Option<&[KnownLimit]>,
+) -> Map<String, Value> {
+    let mut spec = Map::new();
+    spec.insert("order".into(), json!(api_order(order)));
+    if let Some(watts) = setpoint {
+        spec.insert("setpointWatts".into(), json!(watts.get()));
+    }
+    if let Some(watts) = fallback {
+        spec.insert("fallbackWatts".into(), json!(watts.get()));
+    }
+    if let Some(limits) = schedule {
+        spec.insert("schedule".into(), json!(limits.iter().map(api_limit).collect::<Vec<_>>()));
+    }
+    spec
+}
+
+fn statement_patch(status: &ControllableLoadStatus, revision: Option<&str>) -> Value {
+    let mut fields: Map<String, Value> = STATUS_FIELDS.iter().map(|name| ((*name).into(), Value::Null)).collect();
+    if let Value::Object(stated) = json!(status) {
+        fields.extend(stated);
+    }
+    let mut body = json!({ "status": fields });
+    if let (Some(revision), Some(map)) = (revision, body.as_object_mut()) {
+        map.insert("metadata".into(), json!({ "resourceVersion": revision }));
+    }
+    body
+}
+
+fn lease_patch(facts: &LeadershipFacts) -> Value {
+    let renewed = k8s_openapi::jiff::Timestamp::from_millisecond(facts.renewed.get()).unwrap_or_default();
+    json!({
+        "metadata": {"name": LEADERSHIP_NAME, "annotations": {EPOCH_ANNOTATION: facts.epoch.to_string()}},
+        "spec": {
+            "holderIdentity": Some(&facts.holder).filter(|holder| !holder.is_empty()),
+            "leaseDurationSeconds": i32::try_from(facts.duration.whole_seconds().max(1)).unwrap_or(i32::MAX),
+            "leaseTransitions": i32::try_from(facts.transitions).unwrap_or(i32::MAX),
+            "renewTime": MicroTime(renewed),
+        },
+    })
+}
+
+fn job_patch(uid: &str, suspend: Option<bool>, annotations: &BTreeMap<String, Option<String>>) -> Value {
+    let mut body = json!({"metadata": {"uid": uid, "annotations": annotations}});
+    if let (Some(suspend), Some(map)) = (suspend, body.as_object_mut()) {
+        map.insert("spec".into(), json!({ "suspend": suspend }));
+    }
+    body
+}
+
+/// A patch of another UID is no conflict to the API server but a change of what cannot be changed.
+fn another_job(failure: Failure) -> Failure {
+    match failure {
+        Failure::Kube(kube::Error::Api(status)) if status.is_invalid() => {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            if causes.into_iter().any(|cause| cause.field == "metadata.uid") {
+                return Failure::Refused(Refusal::Conflict("another Job of this name".into()));
+            }
+            Failure::Kube(kube::Error::Api(status))
+        }
+        other => other,
+    }
+}
+
+/// What an error means for the write. Whatever cannot be told apart from a write that landed is unknown.
+fn answer(error: &kube::Error) -> Answer {
+    let status = match error {
+        kube::Error::Api(status) => status,
+        kube::Error::BuildRequest(why) => return Answer::Refused(Refusal::Invalid(why.to_string())),
+        _ => return Answer::Unknown,
+    };
+    let said = status.message.clone();
+    Answer::Refused(match status.code {
+        404 => Refusal::NotFound,
+        409 if status.is_already_exists() => Refusal::Exists,
+        409 => Refusal::Conflict(said),
+        401 | 403 => Refusal::Forbidden(said),
+        429 => Refusal::Busy,
+        400..=499 => Refusal::Invalid(said),
+        _ => return Answer::Unknown,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::WholeWatts;
+    use crate::api::controllable_load::{Devices, Holder};
+    use crate::store::api_time;
+    use ampacity_core::units::Time;
+    use kube::core::Status as Said;
+
+    fn api(code: u16, reason: &str) -> kube::Error {
+        kube::Error::Api(Box::new(Said { code, reason: reason.into(), message: "m".into(), ..Said::default() }))
+    }
+
+    #[test]
+    fn what_may_have_landed_is_unknown_and_what_did_not_is_refused() {
+        let refused = |refusal| Answer::Refused(refusal);
+        let expected = [
+            (404, "NotFound", refused(Refusal::NotFound)),
+            (409, "AlreadyExists", refused(Refusal::Exists)),
+            (409, "Conflict", refused(Refusal::Conflict("m".into()))),
+            (403, "Forbidden", refused(Refusal::Forbidden("m".into()))),
+            (422, "Invalid", refused(Refusal::Invalid("m".into()))),
+            (429, "TooManyRequests", refused(Refusal::Busy)),
+            (500, "InternalError", Answer::Unknown),
+            (504, "Timeout", Answer::Unknown),
+        ];
+        for (code, reason, is) in expected {
+            assert_eq!(answer(&api(code, reason)), is, "{code} {reason}");
+        }
+        assert_eq!(answer(&kube::Error::ReadEvents(std::io::Error::other("cut"))), Answer::Unknown);
+    }
+
+    #[test]
+    fn an_order_without_a_setpoint_leaves_it_as_it_stands() {
+        let patch = order_patch(Order { epoch: 7, sequence: 0 }, None, None, None);
+        assert_eq!(Value::Object(patch), json!({"order": {"epoch": 7, "sequence": 0}}));
+    }
+
+    #[test]
+    fn a_statement_says_every_field_of_the_status() {
+        let at = api_time(Time::seconds(1));
+        let full = ControllableLoadStatus {
+            observed_generation: Some(1),
+            conditions: vec![
+                serde_json::from_value(json!({"type": "Ready", "status": "True", "reason": "Proved",
+                "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z"}))
+                .unwrap(),
+            ],
+            ceiling_watts: Some(WholeWatts(1)),
+            order: Some(api_order(Order::default())),
+            protocol: Some(1),
+            holder: Some(Holder { uid: "u".into(), pod: "p".into(), since: at.clone() }),
+            boot_id: Some("b".into()),
+            read_back_time: Some(at.clone()),
+            proof_expires: Some(at),
+            measured_watts: Some(WholeWatts(1)),
+            devices: Some(Devices::default()),
+        };
+        let mut fields: Vec<String> = json!(full).as_object().unwrap().keys().cloned().collect();
+        let mut all: Vec<String> = STATUS_FIELDS.iter().map(|name| (*name).into()).collect();
+        (fields.sort(), all.sort());
+        assert_eq!(fields, all);
+        let empty = statement_patch(&ControllableLoadStatus::default(), Some("7"));
+        assert_eq!(empty["metadata"], json!({"resourceVersion": "7"}));
+        assert_eq!(empty["status"].as_object().map(|map| map.values().filter(|v| v.is_null()).count()), Some(11));
+    }
+}

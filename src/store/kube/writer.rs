@@ -1,0 +1,251 @@
+//! The queue of writes: bounded, in order for each object, many objects at once, orders before reports.
+
+use super::send::Sender;
+use crate::store::{Answer, Key, Kind, LEADERSHIP_NAME, Refusal, Write, WriteId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// Requests under way at once. HTTP/1.1: one connection each. At 3 ms of API server a write, 32 keep ten of its cores
+/// busy; more would only wait there instead of here.
+const AT_ONCE: usize = 32;
+/// How often the queue is searched for writes whose time is over.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// A write on its way.
+pub(super) struct Flight {
+    pub(super) id: WriteId,
+    pub(super) write: Write,
+    /// Until then it must be answered.
+    pub(super) due: Instant,
+}
+
+/// What was answered.
+pub(super) struct Answered {
+    pub(super) id: WriteId,
+    pub(super) answer: Answer,
+    /// How long the request took; none where none was sent.
+    pub(super) took: Option<Duration>,
+}
+
+/// Writes go one after the other within a slot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Slot {
+    Object(Key),
+    /// Beside all others: an Event never delays an order on what it is about.
+    Alone(WriteId),
+}
+
+fn slot(id: WriteId, write: &Write) -> Slot {
+    target(write).map_or(Slot::Alone(id), Slot::Object)
+}
+
+/// The object that a write is on; none for Events.
+pub(super) fn target(write: &Write) -> Option<Key> {
+    match write {
+        Write::CreateLoad(load) => Some(super::facts::key(Kind::ControllableLoad, &load.metadata)),
+        Write::CreateAgent { load, pod } => {
+            let name = pod.pointer("/metadata/name").and_then(|name| name.as_str()).unwrap_or_default();
+            Some(Key { kind: Kind::Pod, namespace: load.namespace.clone(), name: name.into() })
+        }
+        Write::Order { load, .. } | Write::State { load, .. } => Some(load.clone()),
+        Write::Status(key, _) | Write::Finalizer { key, .. } | Write::Delete(key) => Some(key.clone()),
+        Write::Lead { .. } => Some(Key::cluster(Kind::Leadership, LEADERSHIP_NAME)),
+        Write::Job { job, .. } => Some(job.clone()),
+        Write::DeletePod { pod, .. } => Some(pod.clone()),
+        Write::Event { .. } => None,
+    }
+}
+
+/// What safety waits for goes first: orders and statements, the leadership, the Jobs and pods that a shed stops.
+const fn is_urgent(write: &Write) -> bool {
+    matches!(
+        write,
+        Write::Order { .. } | Write::State { .. } | Write::Lead { .. } | Write::Job { .. } | Write::DeletePod { .. }
+    )
+}
+
+/// Writes that wait.
+#[derive(Default)]
+struct Lanes {
+    waiting: BTreeMap<Slot, VecDeque<Flight>>,
+    busy: BTreeSet<Slot>,
+    /// Slots by when they are due to be looked at; one that is busy or empty by then is passed over.
+    urgent: VecDeque<Slot>,
+    rest: VecDeque<Slot>,
+}
+
+impl Lanes {
+    fn put(&mut self, flight: Flight) {
+        let slot = slot(flight.id, &flight.write);
+        let urgent = is_urgent(&flight.write);
+        self.waiting.entry(slot.clone()).or_default().push_back(flight);
+        if !self.busy.contains(&slot) {
+            if urgent { self.urgent.push_back(slot) } else { self.rest.push_back(slot) }
+        }
+    }
+
+    fn next(&mut self) -> Option<(Slot, Flight)> {
+        while let Some(slot) = self.urgent.pop_front().or_else(|| self.rest.pop_front()) {
+            if self.busy.contains(&slot) {
+                continue;
+            }
+            let Some(flight) = self.waiting.get_mut(&slot).and_then(VecDeque::pop_front) else { continue };
+            self.busy.insert(slot.clone());
+            return Some((slot, flight));
+        }
+        None
+    }
+
+    fn done(&mut self, slot: Slot) {
+        self.busy.remove(&slot);
+        match self.waiting.get(&slot) {
+            Some(queue) if !queue.is_empty() => {
+                let urgent = queue.iter().any(|flight| is_urgent(&flight.write));
+                if urgent { self.urgent.push_back(slot) } else { self.rest.push_back(slot) }
+            }
+            _ => drop(self.waiting.remove(&slot)),
+        }
+    }
+
+    /// Takes out what is over its time before it was sent.
+    fn expired(&mut self, now: Instant) -> Vec<WriteId> {
+        let mut expired = Vec::new();
+        for queue in self.waiting.values_mut() {
+            queue.retain(|flight| {
+                let over = flight.due <= now;
+                if over {
+                    expired.push(flight.id);
+                }
+                !over
+            });
+        }
+        self.waiting.retain(|slot, queue| !queue.is_empty() || self.busy.contains(slot));
+        expired
+    }
+}
+
+/// Sends what comes until nobody hands over any more, and then what was handed over.
+pub(super) async fn run(
+    sender: Arc<Sender>,
+    mut queue: mpsc::Receiver<Flight>,
+    answers: mpsc::Sender<Answered>,
+    wake: Arc<Notify>,
+) {
+    let mut lanes = Lanes::default();
+    let mut flying: JoinSet<(Slot, Answered)> = JoinSet::new();
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut open = true;
+    while open || !flying.is_empty() || !lanes.waiting.is_empty() {
+        while flying.len() < AT_ONCE {
+            let Some((slot, flight)) = lanes.next() else { break };
+            flying.spawn(fly(sender.clone(), slot, flight));
+        }
+        let mut done = Vec::new();
+        tokio::select! {
+            flight = queue.recv(), if open => match flight {
+                Some(flight) => lanes.put(flight),
+                None => open = false,
+            },
+            Some(landed) = flying.join_next() => {
+                if let Ok((slot, answered)) = landed {
+                    lanes.done(slot);
+                    done.push(answered);
+                }
+            }
+            now = sweep.tick() => {
+                let refused = Answer::Refused(Refusal::Busy);
+                let late = lanes.expired(now);
+                done.extend(late.into_iter().map(|id| Answered { id, answer: refused.clone(), took: None }));
+            }
+        }
+        for answered in done {
+            // As many fit as writes are let in: this never waits.
+            if answers.send(answered).await.is_err() {
+                return;
+            }
+            wake.notify_one();
+        }
+    }
+}
+
+async fn fly(sender: Arc<Sender>, slot: Slot, flight: Flight) -> (Slot, Answered) {
+    let sent = Instant::now();
+    let answer = tokio::time::timeout_at(flight.due, sender.send(flight.write)).await.unwrap_or(Answer::Unknown);
+    (slot, Answered { id: flight.id, answer, took: Some(sent.elapsed()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ampacity_core::guard::Order;
+
+    fn order(name: &str) -> Write {
+        let load = Key::namespaced(Kind::ControllableLoad, "n", name);
+        Write::Order { load, order: Order::default(), setpoint: None, fallback: None, schedule: None }
+    }
+
+    fn event(name: &str) -> Write {
+        let regarding = Key::namespaced(Kind::ControllableLoad, "n", name);
+        Write::Event { regarding, warning: false, reason: "A", action: "B", note: String::new() }
+    }
+
+    fn finalizer(name: &str) -> Write {
+        Write::Finalizer { key: Key::namespaced(Kind::ControllableLoad, "n", name), present: true }
+    }
+
+    fn lanes(writes: Vec<Write>, due: Instant) -> Lanes {
+        let mut lanes = Lanes::default();
+        for (at, write) in writes.into_iter().enumerate() {
+            lanes.put(Flight { id: WriteId(at as u64), write, due });
+        }
+        lanes
+    }
+
+    fn drain(lanes: &mut Lanes) -> Vec<(u64, Slot)> {
+        std::iter::from_fn(|| lanes.next().map(|(slot, flight)| (flight.id.0, slot))).collect()
+    }
+
+    fn ids(taken: &[(u64, Slot)]) -> Vec<u64> {
+        taken.iter().map(|(id, _)| *id).collect()
+    }
+
+    #[test]
+    fn orders_go_before_reports_and_one_object_has_one_write_under_way() {
+        let writes = vec![event("a"), order("a"), order("a"), order("b"), event("b")];
+        let mut lanes = lanes(writes, Instant::now());
+        let first = drain(&mut lanes);
+        assert_eq!(ids(&first), [1, 3, 0, 4]);
+        for (_, slot) in first {
+            lanes.done(slot);
+        }
+        assert_eq!(ids(&drain(&mut lanes)), [2]);
+    }
+
+    #[test]
+    fn an_order_never_overtakes_an_earlier_write_on_its_own_object() {
+        let mut lanes = lanes(vec![finalizer("a"), finalizer("b"), order("b")], Instant::now());
+        let first = drain(&mut lanes);
+        assert_eq!(ids(&first), [1, 0]);
+        for (_, slot) in first {
+            lanes.done(slot);
+        }
+        assert_eq!(ids(&drain(&mut lanes)), [2]);
+    }
+
+    #[test]
+    fn what_waited_past_its_time_is_never_sent() {
+        let now = Instant::now();
+        let mut lanes = lanes(vec![order("a"), order("a"), order("b")], now);
+        let (slot, first) = lanes.next().unwrap();
+        assert_eq!(first.id, WriteId(0));
+        assert_eq!(lanes.expired(now), [WriteId(1), WriteId(2)]);
+        lanes.done(slot);
+        assert_eq!(drain(&mut lanes), []);
+        assert!(lanes.waiting.is_empty());
+    }
+}
