@@ -60,7 +60,7 @@ pub struct Site {
     pub first_seen: FirstSeen,
     /// Its loads, by [`LoadId`].
     pub rows: Vec<LoadRow>,
-    ids: BTreeMap<String, LoadId>,
+    pub(super) ids: BTreeMap<String, LoadId>,
     /// The guard's account, while this operator leads.
     pub ledger: Option<Ledger>,
     /// What the last decision left.
