@@ -6,7 +6,7 @@ use crate::operator::site::Site;
 use crate::sim::frame::{Frame, Leader, LeaseFrame, LoadFrame, NodeFrame, Sides};
 use crate::store::api_time;
 use ampacity_core::guard::LoadId;
-use ampacity_core::lease::{Contract, LeaseState, NoticeReason};
+use ampacity_core::lease::{Contract, Delivery, LeaseState, NoticeReason};
 use ampacity_core::snapshot::{LoadKind, Member};
 use ampacity_core::tree::NodeId;
 use ampacity_core::units::{Span, Time, Watts};
@@ -107,6 +107,9 @@ impl World {
                 LeaseFrame { state: state_word(&row.state, self.now).into(), reason, ..LeaseFrame::default() };
             if let LeaseState::Accepted(contract) | LeaseState::Ended(contract) = &row.state {
                 self.contract(contract, &mut shown);
+                if matches!(contract.offer.delivery, Delivery::Power { .. }) {
+                    frame.allocation_watts.power += contract.grant.watts.get();
+                }
             }
             let work = self.cluster.progress(row.key.namespace.as_deref().unwrap_or_default(), &row.key.name);
             shown.progress = work.filter(|w| w.total > 0).map(|w| w.done as f64 / w.total as f64);
