@@ -19,9 +19,7 @@ impl World {
     /// The present moment, with what was said since the last one.
     pub fn frame(&mut self) -> Frame {
         let mut events = std::mem::take(&mut self.said);
-        for recorded in self.server.borrow_mut().take_recorded() {
-            events.push(recorded.note);
-        }
+        events.append(&mut self.ground.notes());
         let mut frame = Frame { time: rfc3339(self.now), events, ..Frame::default() };
         self.nodes(&mut frame);
         let Some(site) = self.led_site() else { return frame };
@@ -109,7 +107,7 @@ impl World {
             if let LeaseState::Accepted(contract) | LeaseState::Ended(contract) = &row.state {
                 self.contract(contract, &mut shown);
             }
-            let work = self.cluster.progress(row.key.namespace.as_deref().unwrap_or_default(), &row.key.name);
+            let work = self.ground.progress(row.key.namespace.as_deref().unwrap_or_default(), &row.key.name);
             shown.progress = work.filter(|w| w.total > 0).map(|w| w.done as f64 / w.total as f64);
             frame.leases.insert(name.clone(), shown);
         }
