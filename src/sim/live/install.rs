@@ -2,15 +2,18 @@
 
 use crate::api::manifest::Object as Manifest;
 use crate::api::{
-    CHECKPOINT_DONE_ANNOTATION, ComputeLease, ControllableLoad, GpuPool, GridEvent, LEASE_LABEL, LeaseClass, Lockout,
-    MiningFleet, PowerBudget, crd,
+    CHECKPOINT_DONE_ANNOTATION, ComputeLease, ControllableLoad, GROUP, GpuPool, GridEvent, LEASE_LABEL, LeaseClass, Lockout,
+    MiningFleet, PowerBudget, VERSION, crd,
 };
 use crate::sim::ground::{NAMESPACE, Submission};
 use crate::store::{Key, Kind, NodeFacts};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionCondition,
+};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,15 +65,20 @@ fn gone<T>(result: kube::Result<T>) -> kube::Result<()> {
     }
 }
 
+/// Looks until it is so. An error is "not yet": an API server that is busy says so.
 async fn until<F: Future<Output = kube::Result<bool>>>(what: &str, mut look: impl FnMut() -> F) -> Result<(), String> {
     let started = Instant::now();
-    while !look().await.map_err(said(what))? {
-        if started.elapsed() > PATIENCE {
-            return Err(format!("{what}: not so after {} s", PATIENCE.as_secs()));
+    loop {
+        let looked = look().await;
+        match looked {
+            Ok(true) => return Ok(()),
+            Err(error) if started.elapsed() > PATIENCE => return Err(said(what)(error)),
+            Ok(false) if started.elapsed() > PATIENCE => {
+                return Err(format!("{what}: not so after {} s", PATIENCE.as_secs()));
+            }
+            _ => tokio::time::sleep(LOOK_EVERY).await,
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
-    Ok(())
 }
 
 /// The key of a manifest's object.
@@ -130,21 +138,19 @@ impl Installer {
             applied.map_err(said("applying the definitions"))?;
         }
         for crd in &all {
-            let (name, crds) = (crd.name_any(), crds.clone());
-            until(&format!("{name} to be established"), || async {
-                Ok(crds.get(&name).await?.status.and_then(|status| status.conditions).is_some_and(|all| {
-                    all.iter().any(|one| one.type_ == "Established" && one.status == "True")
-                }))
+            let kind = GroupVersionKind::gvk(GROUP, VERSION, &crd.spec.names.kind);
+            let resource = ApiResource::from_gvk_with_plural(&kind, &crd.spec.names.plural);
+            let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let (name, objects, crds) = (crd.name_any(), &objects, &crds);
+            until(&format!("{name} to be served"), || async {
+                let established = crds.get(&crd.name_any()).await?.status.and_then(|status| status.conditions);
+                let is_so = |one: &CustomResourceDefinitionCondition| one.type_ == "Established" && one.status == "True";
+                // Established is served a moment later.
+                Ok(established.is_some_and(|all| all.iter().any(is_so))
+                    && objects.list_metadata(&ListParams::default().limit(1)).await.is_ok())
             })
             .await?;
         }
-        // Established is served a moment later.
-        until("the kinds to be served", || async {
-            let loads: Api<ControllableLoad> = Api::all(self.client.clone());
-            let list = loads.list_metadata(&ListParams::default().limit(1)).await;
-            if list.as_ref().is_err_and(missing) { Ok(false) } else { list.map(|_| true) }
-        })
-        .await?;
         self.clear().await?;
         self.namespace(NAMESPACE).await
     }
