@@ -213,6 +213,9 @@ fn hour(world: &mut World, seen: &mut KubeStore) -> Result<(Story, Vec<String>)>
         }
         story.look(&cache, second);
         follow(&mut states, &frame);
+        for said in frame.events.iter().filter(|said| said.starts_with("leader:") || said.starts_with("alarm:")) {
+            eprintln!("{second:>5} s: {said}");
+        }
         kept(&frame, second)?;
         let spent = began.elapsed();
         ensure!(spent < HOUR_WITHIN, "only {second} virtual seconds in {spent:?}: {:?}, {states:?}", story.told);
@@ -236,6 +239,8 @@ fn show(plain: &Plain) -> Result<()> {
         Ok(())
     };
     kubectl(&["get", "pb,load,cl", "-A"])?;
+    kubectl(&["get", "mf,gp,lc,ge,nodes"])?;
+    kubectl(&["get", "gp", "h100-b", "-o", "yaml"])?;
     kubectl(&["get", "jobs,pods", "-A", "-o", "wide"])
 }
 
