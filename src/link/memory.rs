@@ -5,8 +5,11 @@ use ampacity_core::units::{Ppm, Span, Time};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+
+/// Reports of one agent that may be on their way to one operator: more than the longest delay holds at one a second.
+const UNDER_WAY_MAX: usize = 8;
 
 /// What all ends share.
 pub type SharedExchange = Rc<RefCell<Exchange>>;
@@ -29,8 +32,9 @@ pub struct Exchange {
     pub lost: Ppm,
     /// Loads whose agents nobody reaches, and operators that reach nobody.
     cut: BTreeSet<String>,
-    /// By operator, by load: the newest report and when it arrives.
-    reports: BTreeMap<String, BTreeMap<String, (Time, Report)>>,
+    /// By operator, by load: reports on their way and when each arrives. What has arrived gives way to what arrives
+    /// after it; what is on its way is never held up by what was sent later.
+    reports: BTreeMap<String, BTreeMap<String, VecDeque<(Time, Report)>>>,
     waiting: BTreeMap<String, Waiting>,
 }
 
@@ -94,10 +98,15 @@ impl Uplink for MemoryUplink {
         let mut exchange = self.exchange.borrow_mut();
         let now = exchange.now;
         let Some(waiting) = exchange.reports.get_mut(&self.name) else { return Vec::new() };
-        let (arrived, later) = std::mem::take(waiting).into_iter().partition(|(_, (due, _))| *due <= now);
-        *waiting = later;
-        let arrived: BTreeMap<String, (Time, Report)> = arrived;
-        arrived.into_values().map(|(_, report)| report).collect()
+        let mut arrived = Vec::new();
+        for queue in waiting.values_mut() {
+            let mut newest = None;
+            while queue.front().is_some_and(|(due, _)| *due <= now) {
+                newest = queue.pop_front().map(|(_, report)| report);
+            }
+            arrived.extend(newest);
+        }
+        arrived
     }
 
     fn shout(&mut self, load: &str, shout: Shout) {
@@ -108,7 +117,10 @@ impl Uplink for MemoryUplink {
         let due = exchange.now.after(exchange.delay);
         let waiting = exchange.waiting.entry(load.into()).or_default();
         match shout {
-            Shout::Shed { .. } => waiting.shed = Some((due, shout)),
+            Shout::Shed { .. } => {
+                let due = waiting.shed.as_ref().map_or(due, |(before, _)| due.min(*before));
+                waiting.shed = Some((due, shout));
+            }
             Shout::Schedule(_) => waiting.schedule = Some((due, shout)),
         }
     }
@@ -147,8 +159,48 @@ impl Downlink for MemoryDownlink {
             if exchange.passes(Some(&operator), &self.load)
                 && let Some(waiting) = exchange.reports.get_mut(&operator)
             {
-                waiting.insert(self.load.clone(), (due, report.clone()));
+                let queue = waiting.entry(self.load.clone()).or_default();
+                queue.truncate(UNDER_WAY_MAX - 1);
+                queue.push_back((due, report.clone()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ampacity_core::guard::{HolderId, Order};
+    use ampacity_core::units::Watts;
+
+    fn report(sampled: i64) -> Report {
+        Report {
+            load: "c-0".into(),
+            holder: HolderId(1),
+            order: Order::default(),
+            ceiling: None,
+            proof_expires: Time::ZERO,
+            measured: None,
+            error: Watts::ZERO,
+            sampled: Time::seconds(sampled),
+            devices: super::super::Devices::default(),
+            wants_more: false,
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_report_on_its_way_is_not_held_up_by_the_one_sent_after_it() {
+        let exchange = Exchange::new(1, Time::seconds(0));
+        exchange.borrow_mut().delay = Span::new(1_500);
+        let mut up = MemoryUplink::join(&exchange, "operator");
+        let mut down = MemoryDownlink::join(&exchange, "c-0");
+        let mut arrived = Vec::new();
+        for second in 0..5 {
+            exchange.borrow_mut().advance(Time::seconds(second));
+            down.report(report(second));
+            arrived.push(up.poll().first().map(|r| r.sampled.get() / 1_000));
+        }
+        assert_eq!(arrived, [None, None, Some(0), Some(1), Some(2)]);
     }
 }

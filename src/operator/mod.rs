@@ -93,6 +93,8 @@ pub struct Operator {
     stale_leases: bool,
     /// What is written and not answered: nothing is written twice at a time.
     under_way: BTreeMap<WriteId, Token>,
+    /// When the statuses that no site answers for were last written.
+    reported: report::Reported,
 }
 
 impl Operator {
@@ -110,6 +112,7 @@ impl Operator {
             stale_usage: true,
             stale_leases: true,
             under_way: BTreeMap::new(),
+            reported: report::Reported::default(),
         }
     }
 
@@ -153,6 +156,9 @@ impl Operator {
     /// # Errors
     /// It must exit; nothing was written in this turn.
     pub fn step(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
+        for site in self.sites.values_mut() {
+            site.feed.clear();
+        }
         self.take_in(ports, now)?;
         self.read_sites(now)?;
         self.elect(ports, now)?;
@@ -164,6 +170,8 @@ impl Operator {
         for name in names {
             self.turn(&name, ports, now)?;
         }
+        let writes = report::unowned(&self.cache, &self.sites, &mut self.reported, now);
+        self.submit(ports, writes);
         Ok(())
     }
 
@@ -187,7 +195,9 @@ impl Operator {
             writes.extend(apply::orders(site, &plan, ports.link, now));
             writes.extend(tenants::apply(site, &plan, &tenants, &self.usage, now));
         }
-        writes.extend(report::budget(site, &plan, &prices, &errors, self.leader.holder(), now));
+        let leader = self.leader.holder();
+        let turn = report::Turn { plan: &plan, prices: &prices, errors: &errors, leases: &tenants, leader, now };
+        writes.extend(report::all(site, &self.cache, &turn));
         site.plan = Some(plan);
         self.submit(ports, writes);
         Ok(())

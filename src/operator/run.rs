@@ -124,10 +124,9 @@ async fn release(operator: &mut Operator, store: &mut KubeStore, clock: &mut Sys
     loop {
         store.notified().await;
         for seen in store.poll() {
-            if let Seen::Answer(answered, answer) = seen {
-                if answered == id {
-                    return matches!(answer, Answer::Accepted(_));
-                }
+            match seen {
+                Seen::Answer(answered, answer) if answered == id => return matches!(answer, Answer::Accepted(_)),
+                _ => {}
             }
         }
     }

@@ -4,6 +4,7 @@
 use super::cache::Cache;
 use super::observe::Prices;
 use super::problem::Problem;
+use super::report::Told;
 use super::tables::{FirstSeen, LoadTerms, Tables};
 use super::tenants::LeaseRow;
 use crate::api::{ControllableLoad, PowerBudget};
@@ -59,7 +60,7 @@ pub struct Site {
     pub first_seen: FirstSeen,
     /// Its loads, by [`LoadId`].
     pub rows: Vec<LoadRow>,
-    ids: BTreeMap<String, LoadId>,
+    pub(super) ids: BTreeMap<String, LoadId>,
     /// The guard's account, while this operator leads.
     pub ledger: Option<Ledger>,
     /// What the last decision left.
@@ -80,8 +81,10 @@ pub struct Site {
     pub prices: Option<Prices>,
     /// Its leases, by `namespace/name`.
     pub leases: BTreeMap<String, LeaseRow>,
-    /// When the budget's status was last written.
-    pub reported: Time,
+    /// What people were told already.
+    pub told: Told,
+    /// What the last turn has to tell a person: a few lines, each beginning with its topic and a colon.
+    pub feed: Vec<String>,
 }
 
 impl Site {
@@ -104,7 +107,8 @@ impl Site {
             prices: None,
             schedules: Vec::new(),
             foreseen: Vec::new(),
-            reported: Time::ZERO,
+            told: Told::default(),
+            feed: Vec::new(),
         }
     }
 
@@ -178,6 +182,7 @@ impl Site {
         self.ids.clear();
         self.memory = Memory::default();
         self.leases.clear();
+        self.told = Told::default();
         let Some(tree) = self.tree() else { return Ok(()) };
         self.ledger = Some(Ledger::new(epoch, tree, std::iter::empty(), now));
         let loads: Vec<Arc<ControllableLoad>> =

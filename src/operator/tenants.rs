@@ -114,9 +114,12 @@ impl Site {
             .filter(|(_, row)| matches!(row.member, Member::Pool(_)))
             .filter_map(|(at, row)| Some((row.name.clone(), LoadId(u32::try_from(at).ok()?))))
             .collect();
+        // Nothing is offered or refused while the loads that could carry it are still being born.
+        let coming_up = tables.wanted_loads().any(|want| !self.ids.contains_key(&want.name));
         let mut core = Vec::with_capacity(self.leases.len());
         for (name, row) in &mut self.leases {
-            if matches!(row.state, LeaseState::Ended(_)) {
+            let unborn = coming_up && !matches!(row.state, LeaseState::Accepted(_));
+            if matches!(row.state, LeaseState::Ended(_)) || unborn {
                 continue;
             }
             let asked = row.object.metadata.creation_timestamp.as_ref().map_or(now, time);

@@ -93,9 +93,6 @@ pub trait Ground {
     /// By load: the epoch and sequence of its order.
     fn orders(&self) -> Vec<(String, (i64, i64))>;
 
-    /// Takes the notes of the Events that operators wrote since the last call.
-    fn notes(&mut self) -> Vec<String>;
-
     /// The API server whose messages can be delayed, lost and cut; none where they are real.
     fn memory(&self) -> Option<&SharedServer>;
 }
@@ -118,7 +115,10 @@ impl InMemory {
 
 impl Ground for InMemory {
     fn advance(&mut self, now: Time) {
-        self.server.borrow_mut().advance(now);
+        let mut server = self.server.borrow_mut();
+        server.advance(now);
+        // Events say what the operators' feed says already; they are only not to pile up.
+        drop(server.take_recorded());
     }
 
     fn step(&mut self, now: Time, tick: Span) {
@@ -162,10 +162,6 @@ impl Ground for InMemory {
             _ => None,
         };
         self.server.borrow().of_kind(Kind::ControllableLoad).filter_map(of).collect()
-    }
-
-    fn notes(&mut self) -> Vec<String> {
-        self.server.borrow_mut().take_recorded().into_iter().map(|recorded| recorded.note).collect()
     }
 
     fn memory(&self) -> Option<&SharedServer> {

@@ -1,7 +1,8 @@
 //! A simulated site on a real cluster: the plant, the operators and the agents of the demo, in the same thread and the
 //! same virtual time, as clients of an API server; Jobs, their scheduling and their pods are the cluster's own.
 //!
-//! Virtual time waits for the API server: no second of it begins while a write of two seconds before is unanswered.
+//! Virtual time waits for the API server: no second of it begins while a write of two seconds before is unanswered, or
+//! its writer's own watch has not shown what came of it.
 //! Leases of ten virtual seconds live at any speed that way, and a slow API server makes a slow run, not a wrong one.
 
 mod install;
@@ -122,7 +123,7 @@ impl Live {
 
     /// Whether somebody waits for an answer for too long.
     fn is_behind(&self) -> bool {
-        let oldest = self.lines.iter().filter_map(Weak::upgrade).filter_map(|line| line.borrow().oldest()).min();
+        let oldest = self.lines.iter().filter_map(Weak::upgrade).filter_map(|line| line.borrow_mut().oldest()).min();
         oldest.is_some_and(|tick| tick + UNANSWERED_MAX <= self.tick)
     }
 
@@ -168,12 +169,15 @@ impl Ground for Live {
             if Instant::now() >= due && !self.is_behind() {
                 break;
             }
+            if Instant::now() >= due {
+                self.lines.iter().filter_map(Weak::upgrade).for_each(|line| line.borrow_mut().stands());
+            }
             std::thread::sleep(LOOK_EVERY);
         }
         self.began = Instant::now();
         self.tick += 1;
         for line in self.lines.iter().filter_map(Weak::upgrade) {
-            line.borrow_mut().tick = self.tick;
+            line.borrow_mut().begin(self.tick);
         }
     }
 
@@ -229,11 +233,6 @@ impl Ground for Live {
             .loads()
             .map(|load| (load.name_any(), (load.spec.order.epoch, load.spec.order.sequence)))
             .collect()
-    }
-
-    fn notes(&mut self) -> Vec<String> {
-        let lines = self.lines.iter().filter_map(Weak::upgrade);
-        lines.flat_map(|line| std::mem::take(&mut line.borrow_mut().notes)).collect()
     }
 
     fn memory(&self) -> Option<&SharedServer> {

@@ -251,7 +251,9 @@ impl World {
             }
             let Some((operator, store, link)) = &mut replica.running else { continue };
             let mut ports = Ports { store: store.as_mut(), link, feeds: &mut self.feeds };
-            if let Err(exit) = operator.step(&mut ports, self.now) {
+            let stepped = operator.step(&mut ports, self.now);
+            self.said.extend(operator.sites().flat_map(|site| site.feed.iter().cloned()));
+            if let Err(exit) = stepped {
                 self.said.push(format!("leader: {} exits: {exit}", replica.name));
                 replica.running = None;
                 replica.starts_at = self.now.after(RESTARTS_AFTER);

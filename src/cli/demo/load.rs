@@ -299,3 +299,6 @@ fn own_files(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

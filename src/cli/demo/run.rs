@@ -96,7 +96,8 @@ fn way(args: &DemoArgs, loaded: &Loaded) -> Way {
     let theme = if matches!(shown, Shown::Picture(..)) { Theme::Colour } else { Theme::from_environment() };
     let setup = Setup { site: loaded.site.clone(), nodes: loaded.nodes.clone(), seed: args.seed, theme };
     let speed = args.speed.unwrap_or(usual);
-    Way { shown, speed, ticks: ticks(loaded.spec.start, loaded.until), setup, stop: watch_signals() }
+    let stop = watch_signals(matches!(shown, Shown::Live));
+    Way { shown, speed, ticks: ticks(loaded.spec.start, loaded.until), setup, stop }
 }
 
 /// Virtual seconds from `from` to `to`.
@@ -119,7 +120,7 @@ fn play<W, E>(world: &mut W, of: World<W, E>, way: Way) -> io::Result<u8> {
     let tick = || (of.tick)(world);
     let mut out = io::BufWriter::new(io::stdout().lock());
     match &way.shown {
-        Shown::Picture(file, at) => return picture(tick, &way, file, *at),
+        Shown::Picture(file, at) => picture(tick, &way, file, *at),
         Shown::Lines(form) => {
             let ended = lines(tick, &way, *form, &mut out);
             let account = (of.account)(world);
@@ -297,8 +298,9 @@ fn picture(mut tick: impl FnMut() -> Frame, way: &Way, file: &Path, at: jiff::ci
     Ok(KEPT)
 }
 
-/// Sets a flag at the first SIGINT or SIGTERM, so that the account so far is still said; ends at the second.
-fn watch_signals() -> Arc<AtomicBool> {
+/// Sets a flag at the first SIGINT or SIGTERM, so that the account so far is still said; ends at the second, and leaves
+/// a `live` terminal clean.
+fn watch_signals(live: bool) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
     // Without it a signal ends the run as it would any program: nothing worse.
@@ -314,7 +316,9 @@ fn watch_signals() -> Arc<AtomicBool> {
                     _ = terminate.recv() => {}
                 }
                 if seen.swap(true, Ordering::Relaxed) {
-                    ratatui::restore();
+                    if live {
+                        ratatui::restore();
+                    }
                     std::process::exit(130);
                 }
             }
@@ -322,3 +326,6 @@ fn watch_signals() -> Arc<AtomicBool> {
     });
     stop
 }
+
+#[cfg(test)]
+mod tests;

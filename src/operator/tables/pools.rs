@@ -1,14 +1,14 @@
 //! GPU pools and their nodes.
 
 use super::{LoadTerms, feeder, names};
-use crate::api::{GpuPool, PowerBudget};
+use crate::api::{GpuPool, GpuPoolSpec, PowerBudget};
 use crate::operator::cache::Cache;
 use crate::operator::problem::{Cause, Problem};
 use crate::store::{Key, Kind, NodeFacts};
 use ampacity_core::curve::{CapCurve, CapPoint};
 use ampacity_core::snapshot::Pool;
 use ampacity_core::tree::Tree;
-use ampacity_core::units::{Span, Watts};
+use ampacity_core::units::{Ppm, Span, Watts, mul_div};
 use kube::ResourceExt;
 
 /// One pool.
@@ -76,6 +76,7 @@ fn row(pool: &GpuPool, tree: &Tree) -> Result<PoolRow, Problem> {
         .iter()
         .map(|p| CapPoint { cap: p.cap_watts.watts(), throughput: p.throughput_percent.ppm() })
         .collect();
+    let points = if points.is_empty() { in_proportion(spec) } else { points };
     let curve = CapCurve::new(&points).map_err(|e| Problem::invalid(key.clone(), format!("spec.throughput: {e}")))?;
     let gpus = u32::try_from(spec.gpus_per_node).unwrap_or(0);
     let (least, most) = (spec.min_cap_watts.watts(), spec.max_cap_watts.watts());
@@ -96,4 +97,13 @@ fn row(pool: &GpuPool, tree: &Tree) -> Result<PoolRow, Problem> {
     let fallback = spec.fallback_watts.map_or(nameplate, |w| w.watts()).min(nameplate);
     let terms = LoadTerms { node, nameplate, fallback, proof_within: Span::seconds(spec.proof_seconds) };
     Ok(PoolRow { key, core, nodes: Vec::new(), terms })
+}
+
+/// Without a measured curve throughput is taken to follow the cap: the least that capping could save.
+fn in_proportion(spec: &GpuPoolSpec) -> Vec<CapPoint> {
+    let most = spec.max_cap_watts.watts();
+    let share = |cap: Watts| Ppm::new(mul_div(cap.get(), 1_000_000, most.get()));
+    let mut caps = vec![spec.min_cap_watts.watts(), most];
+    caps.dedup();
+    caps.into_iter().map(|cap| CapPoint { cap, throughput: share(cap) }).collect()
 }

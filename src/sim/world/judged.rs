@@ -1,18 +1,19 @@
 //! What the judge is shown of each tick: the plant as it is, the feeds, and the contracts as they are pinned.
 
 use super::World;
-use crate::api::PowerBudgetSpec;
 use crate::api::grid_event::{EventType, GridEventSpec};
 use crate::api::manifest::Object as Manifest;
+use crate::api::{LoadKind as ApiKind, PowerBudgetSpec};
 use crate::operator::observe;
 use crate::sim::account::{EventSeen, Judge, LeaseSeen, NodeSeen, Observation, Setting};
 use crate::sim::frame::{Account, Sides};
-use crate::sim::plant::{LoadKind, LoadSpec};
+use crate::sim::plant::{LoadKind, LoadSpec, Plant};
 use crate::sim::spec::WorldSpec;
 use crate::store::{Key, Kind};
 use ampacity_core::lease::{Contract, LeaseState};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{GigahashPerSecond, Span, Time, UsdPerMwh, UsdPerPhDay, Watts};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Stamp;
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -133,46 +134,17 @@ impl Judged {
         }
         let in_doubt = world.in_doubt();
         let plant = world.plant.lock().unwrap_or_else(PoisonError::into_inner);
-        let tree = &world.tree;
         let nodes: Vec<NodeSeen> = (0_u32..)
-            .zip(tree.nodes())
+            .zip(world.tree.nodes())
             .map(|(at, node)| NodeSeen { limit: node.limit, true_watts: plant.true_watts(NodeId(at)) })
             .collect();
-        let draws = |of: &dyn Fn(bool, NodeId) -> bool| -> Watts {
-            let here = self.loads.iter().enumerate().filter(|(_, (gpu, node))| of(*gpu, *node));
-            here.map(|(at, _)| plant.load_watts(at)).sum()
-        };
-        let event = |(event, seen): &(GridEventSpec, Time)| {
-            let limit = event.limit_watts.filter(|_| event.type_ == EventType::Limit)?.watts();
-            let node = event.target.feeder.as_ref().map_or(Some(NodeId::SITE), |name| tree.find(name))?;
-            let below = |at: NodeId| tree.path(at).any(|above| above == node);
-            let true_watts = match event.target.kind {
-                None => plant.true_watts(node),
-                Some(kind) => draws(&|gpu, at| gpu == (kind == crate::api::LoadKind::Gpu) && below(at)),
-            };
-            let moment =
-                |stamp: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| Time::new(stamp.0.as_millisecond());
-            Some(EventSeen {
-                limit,
-                true_watts,
-                from: event.start.as_ref().map_or(*seen, moment),
-                until: event.end.as_ref().map_or(Time::MAX, moment),
-                seen: *seen,
-                response: Span::seconds(event.response_seconds),
-            })
-        };
-        let events: Vec<EventSeen> = self.events.values().filter_map(event).collect();
-        let hashrate = devices.then(|| {
-            let yields = self.loads.iter().enumerate().filter(|(_, (gpu, _))| !gpu);
-            GigahashPerSecond::new(yields.map(|(at, _)| plant.yields(at)).sum())
-        });
+        let events: Vec<EventSeen> =
+            self.events.values().filter_map(|(event, seen)| self.event(event, *seen, &world.tree, &plant)).collect();
+        let lost = |name: &String| self.lost_gpu_hours.get(name).copied().unwrap_or(0.0);
         let leases: Vec<LeaseSeen<'_>> = self
             .contracts
             .iter()
-            .map(|(name, (contract, acknowledged))| {
-                let lost = self.lost_gpu_hours.get(name).copied().unwrap_or(0.0);
-                LeaseSeen::of(name, contract, *acknowledged, lost)
-            })
+            .map(|(name, (contract, acknowledged))| LeaseSeen::of(name, contract, *acknowledged, lost(name)))
             .collect();
         let said = world.said.iter().skip(said_before).map(String::as_str);
         let faults: Vec<&str> = said.filter(|said| said.starts_with("fault:")).collect();
@@ -181,11 +153,11 @@ impl Judged {
             nodes: &nodes,
             events: &events,
             side_watts: Sides {
-                mining: draws(&|gpu, _| !gpu),
-                gpu: draws(&|gpu, _| gpu),
+                mining: self.draw(&plant, |gpu, _| !gpu),
+                gpu: self.draw(&plant, |gpu, _| gpu),
                 power: self.halls.iter().map(|hall| plant.true_watts(*hall)).sum(),
             },
-            hashrate,
+            hashrate: devices.then(|| self.hashrate(&plant)),
             price: self.price,
             hashprice: self.hashprice,
             leases: &leases,
@@ -193,6 +165,38 @@ impl Judged {
             in_doubt,
             orders: self.ordered,
         });
+    }
+
+    /// What the loads that `of` chooses (by whether they are GPU nodes, and where) truly draw.
+    fn draw(&self, plant: &Plant, of: impl Fn(bool, NodeId) -> bool) -> Watts {
+        let here = self.loads.iter().enumerate().filter(|(_, (gpu, node))| of(*gpu, *node));
+        here.map(|(at, _)| plant.load_watts(at)).sum()
+    }
+
+    /// What all miners truly yield.
+    fn hashrate(&self, plant: &Plant) -> GigahashPerSecond {
+        let miners = self.loads.iter().enumerate().filter(|(_, (gpu, _))| !gpu);
+        GigahashPerSecond::new(miners.map(|(at, _)| plant.yields(at)).sum())
+    }
+
+    /// A limit of a grid event against the truth; none for an obligation, or a feeder that is not there.
+    fn event(&self, event: &GridEventSpec, seen: Time, tree: &Tree, plant: &Plant) -> Option<EventSeen> {
+        let limit = event.limit_watts.filter(|_| event.type_ == EventType::Limit)?.watts();
+        let node = event.target.feeder.as_ref().map_or(Some(NodeId::SITE), |name| tree.find(name))?;
+        let below = |at: NodeId| tree.path(at).any(|above| above == node);
+        let true_watts = match event.target.kind {
+            None => plant.true_watts(node),
+            Some(kind) => self.draw(plant, |gpu, at| gpu == (kind == ApiKind::Gpu) && below(at)),
+        };
+        let moment = |stamp: &Stamp| Time::new(stamp.0.as_millisecond());
+        Some(EventSeen {
+            limit,
+            true_watts,
+            from: event.start.as_ref().map_or(seen, moment),
+            until: event.end.as_ref().map_or(Time::MAX, moment),
+            seen,
+            response: Span::seconds(event.response_seconds),
+        })
     }
 }
 

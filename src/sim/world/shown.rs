@@ -18,8 +18,7 @@ const METER_SHOWN: Span = Span::seconds(90);
 impl World {
     /// The present moment, with what was said since the last one.
     pub fn frame(&mut self) -> Frame {
-        let mut events = std::mem::take(&mut self.said);
-        events.append(&mut self.ground.notes());
+        let events = std::mem::take(&mut self.said);
         let mut frame = Frame { time: rfc3339(self.now), events, ..Frame::default() };
         self.nodes(&mut frame);
         let Some(site) = self.led_site() else { return frame };

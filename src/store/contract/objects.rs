@@ -16,6 +16,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "a deleted load stays until its finalizer is taken, and then it is gone", run: finalizer },
     Case { name: "a budget's finalizer is put and taken beside what others wrote", run: budget_finalizer },
     Case { name: "what is not there cannot be written", run: missing },
+    Case { name: "an Event is taken about anything, however long its note", run: event },
 ];
 
 fn budget(end: &mut dyn End, name: &str) -> Result<PowerBudget, String> {
@@ -202,4 +203,15 @@ fn missing(end: &mut dyn End) -> Outcome {
         same(&client.refused(end, write)?, &Refusal::NotFound)?;
     }
     create(end, &mut client, "not-missing").map(drop)
+}
+
+fn event(end: &mut dyn End) -> Outcome {
+    let mut client = Client::connect(end, Line::Good)?;
+    let load = create(end, &mut client, "event")?;
+    for regarding in [load, Key::cluster(Kind::PowerBudget, &format!("{}-event", end.prefix()))] {
+        let note = "ü".repeat(2_000);
+        let write = Write::Event { regarding, warning: true, reason: "Tried", action: "Try", note };
+        same(&client.write(end, write)?, &Answer::Accepted(None))?;
+    }
+    Ok(())
 }

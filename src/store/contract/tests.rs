@@ -79,3 +79,20 @@ fn the_end_in_memory_keeps_the_contract() {
     }
     assert_eq!(broken, []);
 }
+
+#[test]
+fn an_answer_that_comes_after_its_object_was_shown_gone_does_not_bring_it_back() {
+    let server = Server::new(7, Time::seconds(1_000));
+    let mut end = InMemory { server: server.clone(), faulty: Vec::new(), fault: Fault::None };
+    let mut good = Client::connect(&mut end, Line::Good).unwrap();
+    let mut slow = Client::connect(&mut end, Line::Faulty).unwrap();
+    let load = super::orders::create(&mut end, &mut good, "zombie").unwrap();
+    let answer = crate::store::memory::Delay { least: Span::seconds(2), most: Span::seconds(2) };
+    server.borrow_mut().set_faults(end.faulty[0], ClientFaults { answer, ..ClientFaults::default() });
+    let id = slow.store.submit(super::orders::order(&load, 1_000, 1, None));
+    good.write(&mut end, Write::Delete(load.clone())).unwrap();
+    slow.until(&mut end, "the load to be gone", |c| !c.objects.contains_key(&load)).unwrap();
+    assert_eq!(slow.answers.get(&id), None);
+    slow.until(&mut end, "the answer", |c| c.answers.contains_key(&id)).unwrap();
+    assert_eq!(slow.answers.get(&id), Some(&Answer::Accepted(None)));
+}

@@ -3,13 +3,14 @@
 //! Must be made inside a tokio runtime; [`Store::poll`] and [`Store::submit`] never wait and need none.
 
 mod facts;
+mod patch;
 mod send;
 mod watch;
 mod writer;
 
 pub use facts::EPOCH_ANNOTATION;
 
-use super::{Answer, Filter, Key, Kind, Refusal, Seen, Store, TIMEOUT, UNDER_WAY_MAX, Write, WriteId};
+use super::{Answer, Filter, Key, Kind, Object, Refusal, Seen, Store, TIMEOUT, UNDER_WAY_MAX, Write, WriteId};
 use kube::{Client, Config};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -57,6 +58,8 @@ struct UnderWay {
     event: bool,
     /// Its object was shown gone, or put in question, since: what the answer says of it may be older than that.
     outdated: bool,
+    /// How its object was last shown since: the answer may be older than that too.
+    shown: Option<Object>,
 }
 
 /// A client of the API server.
@@ -68,6 +71,8 @@ pub struct KubeStore {
     given: Vec<Seen>,
     under_way: BTreeMap<WriteId, UnderWay>,
     events: usize,
+    /// UIDs as last shown: `kubectl describe` finds an Event only by its object's.
+    uids: BTreeMap<Key, String>,
     writes: u64,
     written: Vec<Written>,
     wake: Arc<Notify>,
@@ -106,6 +111,7 @@ impl KubeStore {
             given: Vec::new(),
             under_way: BTreeMap::new(),
             events: 0,
+            uids: BTreeMap::new(),
             writes: 0,
             written: Vec::new(),
             wake,
@@ -128,18 +134,37 @@ impl KubeStore {
         self.under_way.len()
     }
 
-    /// Answers about what was shown gone must not bring it back.
-    fn outdate(&mut self, seen: &Seen) {
-        if !matches!(seen, Seen::Gone(_) | Seen::Broken(_)) {
-            return;
+    fn learn_uid(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Object(object) if !object.uid().is_empty() => {
+                self.uids.insert(object.key(), object.uid().into());
+            }
+            Seen::Gone(key) => drop(self.uids.remove(key)),
+            Seen::Broken(kind) => self.uids.retain(|key, _| key.kind != *kind),
+            _ => {}
         }
-        let hit = |object: &Key| match seen {
-            Seen::Gone(key) => object == key,
-            Seen::Broken(kind) => object.kind == *kind,
-            _ => false,
-        };
+    }
+
+    /// Answers must not bring back what was shown gone, nor an older form of what was shown since.
+    fn outdate(&mut self, seen: &[Seen]) {
+        let mut last: BTreeMap<Key, Option<&Object>> = BTreeMap::new();
+        for one in seen {
+            match one {
+                Seen::Object(object) => drop(last.insert(object.key(), Some(object))),
+                Seen::Gone(key) => drop(last.insert(key.clone(), None)),
+                Seen::Broken(kind) => {
+                    last.retain(|key, _| key.kind != *kind);
+                    let of_kind = |write: &&mut UnderWay| write.object.as_ref().is_some_and(|key| key.kind == *kind);
+                    self.under_way.values_mut().filter(of_kind).for_each(|write| write.outdated = true);
+                }
+                _ => {}
+            }
+        }
         for write in self.under_way.values_mut() {
-            write.outdated |= write.object.as_ref().is_some_and(hit);
+            if let Some(stands) = write.object.as_ref().and_then(|key| last.get(key)) {
+                write.outdated = stands.is_none();
+                write.shown = stands.cloned();
+            }
         }
     }
 
@@ -148,8 +173,12 @@ impl KubeStore {
         if let Entry::Occupied(entry) = self.under_way.entry(id) {
             let write = entry.remove();
             self.events -= usize::from(write.event);
-            if let (true, Answer::Accepted(object)) = (write.outdated, &mut answer) {
-                *object = None;
+            if let Answer::Accepted(object) = &mut answer {
+                if write.outdated {
+                    *object = None;
+                } else if is_newer(write.shown.as_ref(), object.as_ref()) {
+                    *object = write.shown;
+                }
             }
         }
         self.note(&answer, took);
@@ -170,14 +199,24 @@ impl KubeStore {
     }
 }
 
+/// Whether what was shown is newer than what was answered. Revisions are etcd's: they compare as numbers.
+fn is_newer(shown: Option<&Object>, answered: Option<&Object>) -> bool {
+    let number = |object: &Object| object.revision().parse::<u64>().ok();
+    match (shown.and_then(number), answered.and_then(number)) {
+        (Some(shown), Some(answered)) => shown > answered,
+        _ => false,
+    }
+}
+
 impl Store for KubeStore {
     fn poll(&mut self) -> Vec<Seen> {
         let mut seen = std::mem::take(&mut self.given);
         for (_, watch) in &mut self.watches {
             seen.extend(std::iter::from_fn(|| watch.try_recv().ok()).take(SEEN_MAX));
         }
+        self.outdate(&seen);
         for one in &seen {
-            self.outdate(one);
+            self.learn_uid(one);
         }
         while let Ok(answered) = self.answers.try_recv() {
             let answer = self.land(answered);
@@ -192,11 +231,14 @@ impl Store for KubeStore {
     fn submit(&mut self, write: Write) -> WriteId {
         self.writes += 1;
         let id = WriteId(self.writes);
-        let event = matches!(write, Write::Event { .. });
+        let (event, about) = match &write {
+            Write::Event { regarding, .. } => (true, self.uids.get(regarding).cloned()),
+            _ => (false, None),
+        };
         let object = writer::target(&write);
         let full = self.under_way.len() >= UNDER_WAY_MAX || (event && self.events >= EVENTS_MAX);
         let due = Instant::now() + Duration::from_millis(u64::try_from(TIMEOUT.get()).unwrap_or(0));
-        if full || self.queue.try_send(Flight { id, write, due }).is_err() {
+        if full || self.queue.try_send(Flight { id, write, about, due }).is_err() {
             let answer = Answer::Refused(Refusal::Busy);
             self.note(&answer, None);
             self.given.push(Seen::Answer(id, answer));
@@ -204,7 +246,77 @@ impl Store for KubeStore {
             return id;
         }
         self.events += usize::from(event);
-        self.under_way.insert(id, UnderWay { object, event, outdated: false });
+        self.under_way.insert(id, UnderWay { object, event, outdated: false, shown: None });
         id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{LEADERSHIP_NAME, LeadershipFacts, NodeFacts};
+
+    /// A store whose API server nobody reaches: nothing is shown, and writes stay under way.
+    fn alone() -> KubeStore {
+        let config = control(Config::new("http://127.0.0.1:9".parse().unwrap()));
+        KubeStore::connect(Client::try_from(config).unwrap(), "ampacity", Filter::All)
+    }
+
+    fn finalizer(name: &str) -> Write {
+        Write::Finalizer { key: Key::cluster(Kind::PowerBudget, name), present: true }
+    }
+
+    fn accepted(id: WriteId) -> Answered {
+        let node = NodeFacts { name: "a".into(), ..NodeFacts::default() };
+        Answered { id, answer: Answer::Accepted(Some(Object::Node(Arc::new(node)))), took: None }
+    }
+
+    #[tokio::test]
+    async fn an_answer_does_not_bring_back_what_was_shown_gone_or_put_in_question_since() {
+        let mut store = alone();
+        let ids = ["gone", "stays"].map(|name| store.submit(finalizer(name)));
+        store.outdate(&[Seen::Gone(Key::cluster(Kind::PowerBudget, "gone")), Seen::Broken(Kind::Node)]);
+        let landed = ids.map(|id| match store.land(accepted(id)) {
+            Seen::Answer(_, Answer::Accepted(object)) => object.is_some(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(landed, [false, true]);
+        let asked = store.submit(finalizer("asked"));
+        store.outdate(&[Seen::Broken(Kind::PowerBudget)]);
+        assert_eq!(store.land(accepted(asked)), Seen::Answer(asked, Answer::Accepted(None)));
+        assert_eq!(store.under_way(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_older_than_what_was_shown_gives_what_was_shown() {
+        let lease = |revision: &str| {
+            let facts = LeadershipFacts { revision: revision.into(), ..LeadershipFacts::default() };
+            Object::Leadership(Arc::new(facts))
+        };
+        let mut store = alone();
+        for (shown, answered, expected) in [("7", "6", "7"), ("7", "7", "7"), ("9", "10", "10")] {
+            let id = store.submit(Write::Lead { facts: LeadershipFacts::default(), revision: None });
+            store.outdate(&[Seen::Broken(Kind::Leadership), Seen::Object(lease(shown))]);
+            let answer = Answer::Accepted(Some(lease(answered)));
+            let landed = store.land(Answered { id, answer, took: None });
+            assert_eq!(landed, Seen::Answer(id, Answer::Accepted(Some(lease(expected)))));
+        }
+        assert_eq!(lease("7").key(), Key::cluster(Kind::Leadership, LEADERSHIP_NAME));
+    }
+
+    #[tokio::test]
+    async fn events_beyond_their_share_are_refused_and_orders_are_not() {
+        let mut store = alone();
+        let event = || Write::Event {
+            regarding: Key::cluster(Kind::PowerBudget, "a"),
+            warning: false,
+            reason: "A",
+            action: "B",
+            note: String::new(),
+        };
+        let last = (0..=EVENTS_MAX).map(|_| store.submit(event())).last().unwrap();
+        store.submit(Write::Lead { facts: LeadershipFacts::default(), revision: None });
+        assert_eq!(store.given, [Seen::Answer(last, Answer::Refused(Refusal::Busy))]);
+        assert_eq!(store.under_way(), EVENTS_MAX + 1);
     }
 }

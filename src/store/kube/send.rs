@@ -1,14 +1,13 @@
 //! One write as requests, and what the API server's answer means.
 
-use super::facts::{EPOCH_ANNOTATION, Shown};
+use super::facts::Shown;
+use super::patch::{job_patch, lease_patch, order_patch, put, statement_patch};
 use crate::api::{
-    AGENT_MANAGER, BUDGET_FINALIZER, ComputeLease, ControllableLoad, ControllableLoadStatus, GROUP, GpuPool, GridEvent,
-    LOAD_FINALIZER, LeaseClass, Lockout, MiningFleet, OPERATOR_MANAGER, PowerBudget, REPORT_MANAGER, VERSION,
+    AGENT_MANAGER, BUDGET_FINALIZER, ComputeLease, ControllableLoad, GROUP, GpuPool, GridEvent, LOAD_FINALIZER,
+    LeaseClass, Lockout, MiningFleet, OPERATOR_MANAGER, PowerBudget, REPORT_MANAGER, VERSION,
 };
-use crate::store::object::{api_limit, api_order};
 use crate::store::{Answer, Key, Kind, LEADERSHIP_NAME, LeadershipFacts, Object, Refusal, Status, Write};
-use ampacity_core::guard::{KnownLimit, Order};
-use ampacity_core::units::{Span, Watts};
+use ampacity_core::units::Span;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
@@ -18,8 +17,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,21 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const FINALIZER_TRIES: usize = 4;
 /// The longest note that the API server takes in an Event, bytes.
 const NOTE_MAX: usize = 1024;
-/// Every field of a load's status: a statement says all of them, so that none of an earlier one stays.
-const STATUS_FIELDS: [&str; 11] = [
-    "observedGeneration",
-    "conditions",
-    "ceilingWatts",
-    "order",
-    "protocol",
-    "holder",
-    "bootId",
-    "readBackTime",
-    "proofExpires",
-    "measuredWatts",
-    "devices",
-];
-
+/// So much of its object's name begins an Event's: names end at 253 characters.
+const EVENT_NAME_MAX: usize = 200;
 type Sent = Result<Option<Object>, Failure>;
 
 /// Why a write was not accepted.
@@ -67,16 +52,16 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// One write, with no time-out of its own.
-    pub(super) async fn send(&self, write: Write) -> Answer {
-        match self.try_send(write).await {
+    /// One write, with no time-out of its own. `about` is the UID of what an Event is about.
+    pub(super) async fn send(&self, write: Write, about: Option<String>) -> Answer {
+        match self.try_send(write, about).await {
             Ok(object) => Answer::Accepted(object),
             Err(Failure::Refused(refusal)) => Answer::Refused(refusal),
             Err(Failure::Kube(error)) => answer(&error),
         }
     }
 
-    async fn try_send(&self, write: Write) -> Sent {
+    async fn try_send(&self, write: Write, about: Option<String>) -> Sent {
         match write {
             Write::CreateLoad(load) => {
                 let api: Api<ControllableLoad> = self.within(load.metadata.namespace.as_deref());
@@ -116,7 +101,8 @@ impl Sender {
             },
             Write::Delete(key) => self.delete(&key).await,
             Write::Event { regarding, warning, reason, action, note } => {
-                self.event(&regarding, warning, reason, action, &note).await
+                let regarding = ObjectReference { uid: about, ..reference(&regarding, &self.namespace) };
+                self.event(regarding, warning, reason, action, &note).await
             }
         }
     }
@@ -245,24 +231,26 @@ impl Sender {
         }
     }
 
-    async fn event(&self, about: &Key, warning: bool, reason: &str, action: &str, note: &str) -> Sent {
+    async fn event(&self, about: ObjectReference, warning: bool, reason: &str, action: &str, note: &str) -> Sent {
         let now = k8s_openapi::jiff::Timestamp::now();
         let serial = self.events.fetch_add(1, Ordering::Relaxed);
-        let namespace = about.namespace.as_deref().unwrap_or("default");
+        let namespace = about.namespace.clone().unwrap_or_else(|| "default".into());
+        let start: String = about.name.iter().flat_map(|name| name.chars()).take(EVENT_NAME_MAX).collect();
+        let name = format!("{}.{:x}.{serial:x}", start.trim_end_matches(['-', '.']), now.as_microsecond());
         let mut event = Event {
             action: Some(action.into()),
             event_time: Some(MicroTime(now)),
-            note: Some(note.chars().scan(0, |bytes, c| within(bytes, c)).collect()),
+            note: Some(note.chars().scan(0, within).collect()),
             reason: Some(reason.into()),
-            regarding: Some(reference(about, &self.namespace)),
+            regarding: Some(about),
             reporting_controller: Some("ampacity.dev/operator".into()),
             reporting_instance: Some(self.instance.clone()),
             type_: Some(if warning { "Warning" } else { "Normal" }.into()),
             ..Event::default()
         };
-        event.metadata.name = Some(format!("{}.{:x}.{serial:x}", about.name, now.as_microsecond()));
-        event.metadata.namespace = Some(namespace.into());
-        Api::<Event>::namespaced(self.client(), namespace).create(&by(OPERATOR_MANAGER), &event).await?;
+        event.metadata.name = Some(name);
+        event.metadata.namespace = Some(namespace.clone());
+        Api::<Event>::namespaced(self.client(), &namespace).create(&by(OPERATOR_MANAGER), &event).await?;
         Ok(None)
     }
 }
@@ -296,65 +284,6 @@ fn by(manager: &str) -> PostParams {
 
 fn refused(why: String) -> Failure {
     Failure::Refused(Refusal::Invalid(why))
-}
-
-fn put(body: &mut Value, place: &str, name: &str, value: Value) {
-    if let Some(map) = body.get_mut(place).and_then(Value::as_object_mut) {
-        map.insert(name.into(), value);
-    }
-}
-
-fn order_patch(
-    order: Order,
-    setpoint: Option<Watts>,
-    fallback: Option<Watts>,
-    schedule: Option<&[KnownLimit]>,
-) -> Map<String, Value> {
-    let mut spec = Map::new();
-    spec.insert("order".into(), json!(api_order(order)));
-    if let Some(watts) = setpoint {
-        spec.insert("setpointWatts".into(), json!(watts.get()));
-    }
-    if let Some(watts) = fallback {
-        spec.insert("fallbackWatts".into(), json!(watts.get()));
-    }
-    if let Some(limits) = schedule {
-        spec.insert("schedule".into(), json!(limits.iter().map(api_limit).collect::<Vec<_>>()));
-    }
-    spec
-}
-
-fn statement_patch(status: &ControllableLoadStatus, revision: Option<&str>) -> Value {
-    let mut fields: Map<String, Value> = STATUS_FIELDS.iter().map(|name| ((*name).into(), Value::Null)).collect();
-    if let Value::Object(stated) = json!(status) {
-        fields.extend(stated);
-    }
-    let mut body = json!({ "status": fields });
-    if let (Some(revision), Some(map)) = (revision, body.as_object_mut()) {
-        map.insert("metadata".into(), json!({ "resourceVersion": revision }));
-    }
-    body
-}
-
-fn lease_patch(facts: &LeadershipFacts) -> Value {
-    let renewed = k8s_openapi::jiff::Timestamp::from_millisecond(facts.renewed.get()).unwrap_or_default();
-    json!({
-        "metadata": {"name": LEADERSHIP_NAME, "annotations": {EPOCH_ANNOTATION: facts.epoch.to_string()}},
-        "spec": {
-            "holderIdentity": Some(&facts.holder).filter(|holder| !holder.is_empty()),
-            "leaseDurationSeconds": i32::try_from(facts.duration.whole_seconds().max(1)).unwrap_or(i32::MAX),
-            "leaseTransitions": i32::try_from(facts.transitions).unwrap_or(i32::MAX),
-            "renewTime": MicroTime(renewed),
-        },
-    })
-}
-
-fn job_patch(uid: &str, suspend: Option<bool>, annotations: &BTreeMap<String, Option<String>>) -> Value {
-    let mut body = json!({"metadata": {"uid": uid, "annotations": annotations}});
-    if let (Some(suspend), Some(map)) = (suspend, body.as_object_mut()) {
-        map.insert("spec".into(), json!({ "suspend": suspend }));
-    }
-    body
 }
 
 /// A patch of another UID is no conflict to the API server but a change of what cannot be changed.
@@ -393,10 +322,6 @@ fn answer(error: &kube::Error) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::WholeWatts;
-    use crate::api::controllable_load::{Devices, Holder};
-    use crate::store::api_time;
-    use ampacity_core::units::Time;
     use kube::core::Status as Said;
 
     fn api(code: u16, reason: &str) -> kube::Error {
@@ -420,40 +345,5 @@ mod tests {
             assert_eq!(answer(&api(code, reason)), is, "{code} {reason}");
         }
         assert_eq!(answer(&kube::Error::ReadEvents(std::io::Error::other("cut"))), Answer::Unknown);
-    }
-
-    #[test]
-    fn an_order_without_a_setpoint_leaves_it_as_it_stands() {
-        let patch = order_patch(Order { epoch: 7, sequence: 0 }, None, None, None);
-        assert_eq!(Value::Object(patch), json!({"order": {"epoch": 7, "sequence": 0}}));
-    }
-
-    #[test]
-    fn a_statement_says_every_field_of_the_status() {
-        let at = api_time(Time::seconds(1));
-        let full = ControllableLoadStatus {
-            observed_generation: Some(1),
-            conditions: vec![
-                serde_json::from_value(json!({"type": "Ready", "status": "True", "reason": "Proved",
-                "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z"}))
-                .unwrap(),
-            ],
-            ceiling_watts: Some(WholeWatts(1)),
-            order: Some(api_order(Order::default())),
-            protocol: Some(1),
-            holder: Some(Holder { uid: "u".into(), pod: "p".into(), since: at.clone() }),
-            boot_id: Some("b".into()),
-            read_back_time: Some(at.clone()),
-            proof_expires: Some(at),
-            measured_watts: Some(WholeWatts(1)),
-            devices: Some(Devices::default()),
-        };
-        let mut fields: Vec<String> = json!(full).as_object().unwrap().keys().cloned().collect();
-        let mut all: Vec<String> = STATUS_FIELDS.iter().map(|name| (*name).into()).collect();
-        (fields.sort(), all.sort());
-        assert_eq!(fields, all);
-        let empty = statement_patch(&ControllableLoadStatus::default(), Some("7"));
-        assert_eq!(empty["metadata"], json!({"resourceVersion": "7"}));
-        assert_eq!(empty["status"].as_object().map(|map| map.values().filter(|v| v.is_null()).count()), Some(11));
     }
 }

@@ -19,6 +19,8 @@ const SWEEP_EVERY: Duration = Duration::from_millis(250);
 pub(super) struct Flight {
     pub(super) id: WriteId,
     pub(super) write: Write,
+    /// The UID of what an Event is about, where it is known.
+    pub(super) about: Option<String>,
     /// Until then it must be answered.
     pub(super) due: Instant,
 }
@@ -175,7 +177,8 @@ pub(super) async fn run(
 
 async fn fly(sender: Arc<Sender>, slot: Slot, flight: Flight) -> (Slot, Answered) {
     let sent = Instant::now();
-    let answer = tokio::time::timeout_at(flight.due, sender.send(flight.write)).await.unwrap_or(Answer::Unknown);
+    let answer =
+        tokio::time::timeout_at(flight.due, sender.send(flight.write, flight.about)).await.unwrap_or(Answer::Unknown);
     (slot, Answered { id: flight.id, answer, took: Some(sent.elapsed()) })
 }
 
@@ -201,7 +204,7 @@ mod tests {
     fn lanes(writes: Vec<Write>, due: Instant) -> Lanes {
         let mut lanes = Lanes::default();
         for (at, write) in writes.into_iter().enumerate() {
-            lanes.put(Flight { id: WriteId(at as u64), write, due });
+            lanes.put(Flight { id: WriteId(at as u64), write, about: None, due });
         }
         lanes
     }

@@ -69,22 +69,6 @@ pub struct Server {
     accepted_orders: u64,
 }
 
-/// Answers that are still on their way must not bring back what was shown gone, or put in question, before them.
-fn outdate(answers: &mut BTreeMap<(Time, u64), Seen>, seen: &Seen) {
-    if !matches!(seen, Seen::Gone(_) | Seen::Broken(_)) {
-        return;
-    }
-    for answer in answers.values_mut() {
-        if let Seen::Answer(_, Answer::Accepted(object)) = answer {
-            object.take_if(|object| match seen {
-                Seen::Gone(key) => object.key() == *key,
-                Seen::Broken(kind) => object.kind() == *kind,
-                _ => false,
-            });
-        }
-    }
-}
-
 impl Server {
     /// An empty server whose faults follow `seed`.
     pub fn new(seed: u64, now: Time) -> SharedServer {
@@ -217,10 +201,7 @@ impl Server {
         let Some(state) = self.clients.get_mut(client) else { return Vec::new() };
         let mut seen = Vec::new();
         while !state.faults.cut && state.shown.front().is_some_and(|(due, _)| *due <= now) {
-            if let Some((_, one)) = state.shown.pop_front() {
-                outdate(&mut state.answers, &one);
-                seen.push(one);
-            }
+            seen.extend(state.shown.pop_front().map(|(_, one)| one));
         }
         while let Some(entry) = state.answers.first_entry() {
             if entry.key().0 > now {
@@ -230,6 +211,12 @@ impl Server {
             state.under_way = state.under_way.saturating_sub(1);
             seen.push(match one {
                 Seen::Answer(id, _) if state.faults.cut => Seen::Answer(id, Answer::Unknown),
+                // The watch may have shown it gone already: an answer must not bring it back.
+                Seen::Answer(id, Answer::Accepted(Some(object)))
+                    if self.objects.get(&object.key()).is_none_or(|stands| stands.uid() != object.uid()) =>
+                {
+                    Seen::Answer(id, Answer::Accepted(None))
+                }
                 one => one,
             });
         }

@@ -1,0 +1,261 @@
+//! A site in memory: the API server, agents that do as they are told, prices that a test sets.
+
+use crate::api::controllable_load::{Holder, PROTOCOL};
+use crate::api::{WholeWatts, manifest};
+use crate::link::memory::{Exchange, MemoryDownlink, MemoryUplink, SharedExchange};
+use crate::link::{Devices, Downlink, Report};
+use crate::market::{Asked, Feeds, Point, Source};
+use crate::operator::own::AgentPods;
+use crate::operator::{Operator, Options, Ports};
+use crate::store::memory::{Filter, MemoryStore, Recorded, Server, SharedServer};
+use crate::store::{Key, Kind, NodeFacts, Object, Seen, Store, Write, WriteId, api_time};
+use ampacity_core::guard::HolderId;
+use ampacity_core::units::{Span, Time, Watts};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// 2026-12-01T12:00:00Z.
+const START: Time = Time::seconds(1_796_126_400);
+
+pub(super) const SITE: &str = r#"
+kind: PowerBudget
+metadata: {name: west, finalizers: [ampacity.dev/nameplates]}
+spec:
+  limitWatts: 10M
+  feeders: [{name: hall-a, limitWatts: 6M}]
+  ramp: {upWattsPerMinute: 600M, economicDownWattsPerMinute: 600M, maxEconomicStepPercent: 100}
+  energyPrice: {source: {static: {value: "40.00"}}, stale: {afterSeconds: 900, then: Hold}}
+  hashprice: {source: {static: {value: "60.00"}}}
+  policy: {mode: Active}
+---
+kind: MiningFleet
+metadata: {name: s19j}
+spec:
+  budget: west
+  feeder: hall-a
+  containers: 3
+  minersPerContainer: 100
+  model: S19j Pro
+  curve: [{watts: 2000, gigahashPerSecond: 80000}, {watts: 3000, gigahashPerSecond: 104000}]
+  overheadWatts: 10k
+  thermalFloorWatts: 20k
+  minimumOnSeconds: 0
+  minimumOffSeconds: 0
+---
+kind: GpuPool
+metadata: {name: h100}
+spec:
+  budget: west
+  feeder: hall-a
+  nodeLabels: {pool: h100}
+  gpusPerNode: 8
+  minCapWatts: 200
+  maxCapWatts: 700
+  overheadWatts: "4600"
+  throughput: [{capWatts: 200, throughputPercent: "40.0"}, {capWatts: 700, throughputPercent: "100.0"}]
+---
+kind: LeaseClass
+metadata: {name: flex}
+spec: {delivery: Jobs, pool: h100, pricePerGpuHour: "2.00", service: Firm}
+"#;
+
+/// Prices as a test sets them; the time that they are for is when they were set.
+pub(super) struct Prices {
+    pub(super) energy: Option<(i64, Time)>,
+    pub(super) hash: (i64, Time),
+}
+
+impl Feeds for Prices {
+    fn newest(&mut self, asked: Asked<'_>, _: Source<'_>, _: Time) -> Result<Option<Point>, String> {
+        let point = |(cents, since): (i64, Time)| Point { value: cents * 10_000, since, until: since, known: since };
+        Ok(match asked {
+            Asked::EnergyPrice(_) => self.energy.map(point),
+            Asked::Hashprice(_) => Some(point(self.hash)),
+            _ => None,
+        })
+    }
+}
+
+/// A client that counts the statuses which are handed to it: the server takes one that changes nothing for none.
+pub(super) struct Counted {
+    store: MemoryStore,
+    statuses: u32,
+}
+
+impl Store for Counted {
+    fn poll(&mut self) -> Vec<Seen> {
+        self.store.poll()
+    }
+
+    fn submit(&mut self, write: Write) -> WriteId {
+        self.statuses += u32::from(matches!(write, Write::Status(..)));
+        self.store.submit(write)
+    }
+}
+
+/// A site with agents that do as they are told at once.
+pub(super) struct World {
+    server: SharedServer,
+    exchange: SharedExchange,
+    store: Counted,
+    link: MemoryUplink,
+    pub(super) prices: Prices,
+    operator: Operator,
+    pub(super) now: Time,
+    agents: BTreeMap<String, MemoryDownlink>,
+    pub(super) silent: BTreeSet<String>,
+    pub(super) feed: Vec<String>,
+}
+
+impl World {
+    pub(super) fn new(more: &str) -> Self {
+        let server = Server::new(1, START);
+        let exchange = Exchange::new(1, START);
+        let options = Options { name: "ampacity-0".into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere };
+        let mut world = Self {
+            store: Counted { store: MemoryStore::connect(&server, "ampacity-0", Filter::All), statuses: 0 },
+            link: MemoryUplink::join(&exchange, "ampacity-0"),
+            server,
+            exchange,
+            prices: Prices { energy: Some((4_000, START)), hash: (6_000, START) },
+            operator: Operator::new(options),
+            now: START,
+            agents: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            feed: Vec::new(),
+        };
+        let labels = BTreeMap::from([("pool".to_owned(), "h100".to_owned())]);
+        let node = NodeFacts { name: "gpu-0".into(), labels, gpus: 8, ready: true };
+        world.server.borrow_mut().put(Object::Node(Arc::new(node)));
+        world.apply(SITE);
+        world.apply(more);
+        world
+    }
+
+    pub(super) fn apply(&mut self, yaml: &str) {
+        for value in manifest::values("test", yaml).unwrap() {
+            self.server.borrow_mut().put(object(value));
+        }
+    }
+
+    /// Lets time pass, a second at a time.
+    pub(super) fn run(&mut self, seconds: i64) {
+        for _ in 0..seconds {
+            self.now = self.now.after(Span::seconds(1));
+            self.server.borrow_mut().advance(self.now);
+            self.exchange.borrow_mut().advance(self.now);
+            self.agents();
+            let mut ports = Ports { store: &mut self.store, link: &mut self.link, feeds: &mut self.prices };
+            self.operator.step(&mut ports, self.now).unwrap();
+            self.feed.extend(self.operator.sites().flat_map(|site| site.feed.clone()));
+        }
+    }
+
+    fn agents(&mut self) {
+        let loads: Vec<_> = self.server.borrow().of_kind(Kind::ControllableLoad).cloned().collect();
+        for object in loads {
+            let (key, load) = (object.key(), object.load().unwrap().clone());
+            let name = load.name_any();
+            if self.silent.contains(&name) {
+                continue;
+            }
+            let setpoint = load.spec.setpoint_watts.watts();
+            let expires = Time::seconds((START.get() / 1_000) + 100_000);
+            let stands = load.status.as_ref().and_then(|s| s.order) == Some(load.spec.order);
+            if !stands {
+                self.server.borrow_mut().update(&key, |object| {
+                    let Object::ControllableLoad(load) = object else { return };
+                    let load = Arc::make_mut(load);
+                    let mut status = load.status.clone().unwrap_or_default();
+                    status.ceiling_watts = Some(WholeWatts(setpoint.get()));
+                    status.order = Some(load.spec.order);
+                    status.protocol = Some(PROTOCOL);
+                    status.holder = Some(Holder { uid: "7".into(), pod: "agent".into(), since: api_time(START) });
+                    status.proof_expires = Some(api_time(expires));
+                    load.status = Some(status);
+                });
+            }
+            let exchange = &self.exchange;
+            let down = self.agents.entry(name.clone()).or_insert_with(|| MemoryDownlink::join(exchange, &name));
+            down.report(Report {
+                load: name,
+                holder: HolderId(7),
+                order: crate::store::order(load.spec.order),
+                ceiling: Some(setpoint),
+                proof_expires: expires,
+                measured: Some(setpoint),
+                error: Watts::ZERO,
+                sampled: self.now,
+                devices: Devices::default(),
+                wants_more: true,
+                note: String::new(),
+            });
+        }
+    }
+
+    /// The status of an object, as the API shows it.
+    pub(super) fn status(&self, kind: Kind, name: &str) -> Value {
+        let server = self.server.borrow();
+        let status = match server.get(&Key::cluster(kind, name)).unwrap() {
+            Object::PowerBudget(o) => serde_json::to_value(&o.status),
+            Object::MiningFleet(o) => serde_json::to_value(&o.status),
+            Object::GpuPool(o) => serde_json::to_value(&o.status),
+            Object::LeaseClass(o) => serde_json::to_value(&o.status),
+            Object::GridEvent(o) => serde_json::to_value(&o.status),
+            Object::Lockout(o) => serde_json::to_value(&o.status),
+            _ => panic!("no such kind"),
+        };
+        status.unwrap()
+    }
+
+    /// The conditions of an object: `Type=Status Reason: message`.
+    pub(super) fn conditions(&self, kind: Kind, name: &str) -> Vec<String> {
+        let of = |c: &Condition| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message);
+        self.raw_conditions(kind, name).iter().map(of).collect()
+    }
+
+    fn raw_conditions(&self, kind: Kind, name: &str) -> Vec<Condition> {
+        serde_json::from_value(self.status(kind, name)["conditions"].clone()).unwrap()
+    }
+
+    pub(super) fn since(&self, kind: Kind, name: &str, type_: &str) -> Time {
+        let conditions = self.raw_conditions(kind, name);
+        crate::store::time(&conditions.iter().find(|c| c.type_ == type_).unwrap().last_transition_time)
+    }
+
+    /// How many statuses were written so far.
+    pub(super) fn written(&self) -> u32 {
+        self.store.statuses
+    }
+
+    /// The Events since the last call: `name Reason: note`.
+    pub(super) fn told(&self) -> Vec<String> {
+        let of = |r: Recorded| {
+            let mark = if r.warning { "!" } else { "" };
+            format!("{} {mark}{}: {}", r.regarding.name, r.reason, r.note)
+        };
+        self.server.borrow_mut().take_recorded().into_iter().map(of).collect()
+    }
+}
+
+fn object(value: Value) -> Object {
+    fn read<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
+        Arc::new(serde_json::from_value(value).unwrap())
+    }
+    let mut value = value;
+    let kind = value["kind"].as_str().unwrap().to_owned();
+    value["apiVersion"] = "ampacity.dev/v1alpha1".into();
+    match kind.as_str() {
+        "PowerBudget" => Object::PowerBudget(read(value)),
+        "MiningFleet" => Object::MiningFleet(read(value)),
+        "GpuPool" => Object::GpuPool(read(value)),
+        "LeaseClass" => Object::LeaseClass(read(value)),
+        "ComputeLease" => Object::ComputeLease(read(value)),
+        "GridEvent" => Object::GridEvent(read(value)),
+        "Lockout" => Object::Lockout(read(value)),
+        other => panic!("{other}"),
+    }
+}

@@ -1,0 +1,135 @@
+//! The bodies of writes.
+
+use super::facts::EPOCH_ANNOTATION;
+use crate::api::ControllableLoadStatus;
+use crate::store::object::{api_limit, api_order};
+use crate::store::{LEADERSHIP_NAME, LeadershipFacts};
+use ampacity_core::guard::{KnownLimit, Order};
+use ampacity_core::units::Watts;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Every field of a load's status: a statement says all of them, so that none of an earlier one stays.
+const STATUS_FIELDS: [&str; 11] = [
+    "observedGeneration",
+    "conditions",
+    "ceilingWatts",
+    "order",
+    "protocol",
+    "holder",
+    "bootId",
+    "readBackTime",
+    "proofExpires",
+    "measuredWatts",
+    "devices",
+];
+
+/// Puts a field into an object of the body.
+pub(super) fn put(body: &mut Value, place: &str, name: &str, value: Value) {
+    if let Some(map) = body.get_mut(place).and_then(Value::as_object_mut) {
+        map.insert(name.into(), value);
+    }
+}
+
+/// An order: what it does not say stays as it stands.
+pub(super) fn order_patch(
+    order: Order,
+    setpoint: Option<Watts>,
+    fallback: Option<Watts>,
+    schedule: Option<&[KnownLimit]>,
+) -> Map<String, Value> {
+    let mut spec = Map::new();
+    spec.insert("order".into(), json!(api_order(order)));
+    if let Some(watts) = setpoint {
+        spec.insert("setpointWatts".into(), json!(watts.get()));
+    }
+    if let Some(watts) = fallback {
+        spec.insert("fallbackWatts".into(), json!(watts.get()));
+    }
+    if let Some(limits) = schedule {
+        spec.insert("schedule".into(), json!(limits.iter().map(api_limit).collect::<Vec<_>>()));
+    }
+    spec
+}
+
+/// A statement: the whole status, and nothing else.
+pub(super) fn statement_patch(status: &ControllableLoadStatus, revision: Option<&str>) -> Value {
+    let mut fields: Map<String, Value> = STATUS_FIELDS.iter().map(|name| ((*name).into(), Value::Null)).collect();
+    if let Value::Object(stated) = json!(status) {
+        fields.extend(stated);
+    }
+    let mut body = json!({ "status": fields });
+    if let (Some(revision), Some(map)) = (revision, body.as_object_mut()) {
+        map.insert("metadata".into(), json!({ "resourceVersion": revision }));
+    }
+    body
+}
+
+/// The leader's Lease.
+pub(super) fn lease_patch(facts: &LeadershipFacts) -> Value {
+    let renewed = k8s_openapi::jiff::Timestamp::from_millisecond(facts.renewed.get()).unwrap_or_default();
+    json!({
+        "metadata": {"name": LEADERSHIP_NAME, "annotations": {EPOCH_ANNOTATION: facts.epoch.to_string()}},
+        "spec": {
+            "holderIdentity": Some(&facts.holder).filter(|holder| !holder.is_empty()),
+            "leaseDurationSeconds": i32::try_from(facts.duration.whole_seconds().max(1)).unwrap_or(i32::MAX),
+            "leaseTransitions": i32::try_from(facts.transitions).unwrap_or(i32::MAX),
+            "renewTime": MicroTime(renewed),
+        },
+    })
+}
+
+/// A Job's switch and our annotations, on this UID alone.
+pub(super) fn job_patch(uid: &str, suspend: Option<bool>, annotations: &BTreeMap<String, Option<String>>) -> Value {
+    let mut body = json!({"metadata": {"uid": uid, "annotations": annotations}});
+    if let (Some(suspend), Some(map)) = (suspend, body.as_object_mut()) {
+        map.insert("spec".into(), json!({ "suspend": suspend }));
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::WholeWatts;
+    use crate::api::controllable_load::{Devices, Holder};
+    use crate::store::api_time;
+    use ampacity_core::units::Time;
+
+    #[test]
+    fn an_order_without_a_setpoint_leaves_it_as_it_stands() {
+        let patch = order_patch(Order { epoch: 7, sequence: 0 }, None, None, None);
+        assert_eq!(Value::Object(patch), json!({"order": {"epoch": 7, "sequence": 0}}));
+    }
+
+    #[test]
+    fn a_statement_says_every_field_of_the_status() {
+        let at = api_time(Time::seconds(1));
+        let full = ControllableLoadStatus {
+            observed_generation: Some(1),
+            conditions: vec![
+                serde_json::from_value(json!({"type": "Ready", "status": "True", "reason": "Proved",
+                "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z"}))
+                .unwrap(),
+            ],
+            ceiling_watts: Some(WholeWatts(1)),
+            order: Some(api_order(Order::default())),
+            protocol: Some(1),
+            holder: Some(Holder { uid: "u".into(), pod: "p".into(), since: at.clone() }),
+            boot_id: Some("b".into()),
+            read_back_time: Some(at.clone()),
+            proof_expires: Some(at),
+            measured_watts: Some(WholeWatts(1)),
+            devices: Some(Devices::default()),
+        };
+        let mut fields: Vec<String> = json!(full).as_object().unwrap().keys().cloned().collect();
+        let mut all: Vec<String> = STATUS_FIELDS.iter().map(|name| (*name).into()).collect();
+        fields.sort();
+        all.sort();
+        assert_eq!(fields, all);
+        let empty = statement_patch(&ControllableLoadStatus::default(), Some("7"));
+        assert_eq!(empty["metadata"], json!({"resourceVersion": "7"}));
+        assert_eq!(empty["status"].as_object().map(|map| map.values().filter(|v| v.is_null()).count()), Some(11));
+    }
+}
