@@ -108,7 +108,7 @@ fn follow(states: &mut Vec<String>, frame: &Frame) {
 }
 
 /// Both runs tell the same of the lease.
-const STATES: [&str; 6] = ["Refused", "Waiting", "Running", "Notice", "Curtailed", "Running"];
+const STATES: [&str; 6] = ["Requested", "Waiting", "Running", "Notice", "Curtailed", "Running"];
 
 #[test]
 fn the_hour_in_memory_is_the_one_that_the_cluster_is_to_show() -> Result<()> {

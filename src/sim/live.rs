@@ -1,7 +1,7 @@
 //! A simulated site on a real cluster: the plant, the operators and the agents of the demo, in the same thread and the
 //! same virtual time, as clients of an API server; Jobs, their scheduling and their pods are the cluster's own.
 //!
-//! Virtual time waits for the API server: no second of it begins while a write of two seconds before is unanswered, or
+//! Virtual time waits for the API server: no second of it begins while a write of one before the last is unanswered, or
 //! its writer's own watch has not shown what came of it.
 //! Leases of ten virtual seconds live at any speed that way, and a slow API server makes a slow run, not a wrong one.
 
@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use work::Tenants;
 
-/// A write may be unanswered for so many virtual seconds; then time stands until it is answered.
-const UNANSWERED_MAX: u64 = 2;
+/// A write may be unanswered for so many virtual seconds; then time stands until it is answered. Less than an operator
+/// waits until it renews its leadership anew, as it is on a real clock.
+const UNANSWERED_MAX: u64 = 1;
 /// How often a time that stands is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// What a person or a tenant does is answered within this, or has failed.

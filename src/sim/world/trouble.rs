@@ -167,19 +167,16 @@ impl World {
     /// A person applies an object. A Jobs lease that is new gets a Job of all its GPUs.
     pub(super) fn apply(&mut self, object: Manifest) -> Result<(), String> {
         self.note_event(&object);
-        if let Manifest::ComputeLease(lease) = &object {
-            let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
-            let known = self.ground.has(&Key::namespaced(Kind::ComputeLease, &namespace, &name));
-            if let (false, Some(gpus)) = (known, lease.spec.gpus.and_then(|gpus| u32::try_from(gpus).ok())) {
-                // A day of work for all of them.
-                let hours = gpus.saturating_mul(24);
-                let job = format!("{name}-train");
-                let job =
-                    Submission { namespace: &namespace, name: &job, lease: &name, gpus, gpu_hours: hours };
-                self.ground.submit(&job)?;
-            }
-        }
-        self.ground.apply(object)
+        let Manifest::ComputeLease(lease) = &object else { return self.ground.apply(object) };
+        let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
+        let known = self.ground.has(&Key::namespaced(Kind::ComputeLease, &namespace, &name));
+        let gpus = lease.spec.gpus.and_then(|gpus| u32::try_from(gpus).ok()).filter(|_| !known);
+        self.ground.apply(object)?;
+        let Some(gpus) = gpus else { return Ok(()) };
+        // A day of work for all of them.
+        let gpu_hours = gpus.saturating_mul(24);
+        let job = format!("{name}-train");
+        self.ground.submit(&Submission { namespace: &namespace, name: &job, lease: &name, gpus, gpu_hours })
     }
 
     fn delete(&mut self, kind: &str, namespace: Option<&str>, name: &str) {
