@@ -4,6 +4,7 @@
 //! Constants: a pod starts within seconds and stops within its grace (`control-plane.md`); a checkpoint is written in
 //! 30 s to 5 min (`markets.md` 5.3, not verified; one minute here).
 
+use super::ground::{Submission, created};
 use super::plant::SharedPlant;
 use crate::api::{CHECKPOINT_DONE_ANNOTATION, CHECKPOINT_REQUEST_ANNOTATION};
 use crate::store::memory::SharedServer;
@@ -13,15 +14,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 /// From being bound to a node until a pod works.
-const STARTS_AFTER: Span = Span::seconds(8);
+pub(super) const STARTS_AFTER: Span = Span::seconds(8);
 /// From being told to stop until a pod's processes are gone.
-const STOPS_AFTER: Span = Span::seconds(12);
+pub(super) const STOPS_AFTER: Span = Span::seconds(12);
 /// From the request to a written checkpoint.
 const CHECKPOINT_TAKES: Span = Span::seconds(60);
 /// Without a request a Job checkpoints so often.
 const CHECKPOINT_EVERY: Span = Span::minutes(20);
 /// What a GPU draws in training, W: it would use all it gets.
-const TRAINING: Watts = Watts::new(700);
+pub(super) const TRAINING: Watts = Watts::new(700);
 
 /// One node of the cluster.
 #[derive(Clone, Debug)]
@@ -60,6 +61,56 @@ pub struct Work {
     writing: Option<(String, Time)>,
 }
 
+impl Work {
+    /// So many GPU hours of it, none done.
+    pub(super) fn new(gpu_hours: u32) -> Self {
+        Self { total: i64::from(gpu_hours) * GPU_HOUR, ..Self::default() }
+    }
+
+    /// All of them together: total, done and lost; none, if there are none.
+    pub(super) fn sum<'a>(of: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        of.fold(None, |sum: Option<Self>, work| {
+            let mut sum = sum.unwrap_or_default();
+            sum.total += work.total;
+            sum.done += work.done;
+            sum.lost += work.lost;
+            Some(sum)
+        })
+    }
+
+    /// So many GPUs work through a tick, at `throughput` millionths of full speed.
+    pub(super) fn toil(&mut self, gpus: i64, throughput: i64, tick: Span) {
+        self.done = (self.done + gpus * tick.get() * throughput / 1_000_000).min(self.total);
+    }
+
+    /// The tenant's side: gives the id of a checkpoint that was asked for and is written now, to be acknowledged.
+    pub(super) fn checkpoint(&mut self, job: &JobFacts, now: Time) -> Option<String> {
+        if job.suspended {
+            // What was done since the last checkpoint is lost at the stop.
+            self.lost += self.done - self.saved;
+            (self.done, self.writing) = (self.saved, None);
+            return None;
+        }
+        if now.since(self.saved_at) >= CHECKPOINT_EVERY {
+            (self.saved, self.saved_at) = (self.done, now);
+        }
+        let asked = job.annotations.get(CHECKPOINT_REQUEST_ANNOTATION);
+        let done = job.annotations.get(CHECKPOINT_DONE_ANNOTATION);
+        match (asked, &self.writing) {
+            (Some(id), _) if done == Some(id) => self.writing = None,
+            (Some(id), Some((writing, since))) if writing == id => {
+                if now.since(*since) >= CHECKPOINT_TAKES {
+                    (self.saved, self.saved_at, self.writing) = (self.done, now, None);
+                    return Some(id.clone());
+                }
+            }
+            (Some(id), _) => self.writing = Some((id.clone(), now)),
+            (None, _) => self.writing = None,
+        }
+        None
+    }
+}
+
 /// The cluster around the API server.
 #[derive(Debug)]
 pub struct Cluster {
@@ -90,37 +141,20 @@ impl Cluster {
     }
 
     /// A tenant submits a Job, created suspended: pods of one node's GPUs each.
-    pub fn submit(&mut self, namespace: &str, name: &str, lease: &str, gpus: u32, gpu_hours: u32) {
-        let each = self.nodes.first().map_or(8, |node| node.gpus).min(gpus.max(1));
-        let job = JobFacts {
-            namespace: namespace.into(),
-            name: name.into(),
-            lease: lease.into(),
-            suspended: true,
-            parallelism: gpus.div_ceil(each),
-            gpus_per_pod: each,
-            ..JobFacts::default()
-        };
-        let key = Key::namespaced(Kind::Job, namespace, name);
-        let work = Work { total: i64::from(gpu_hours) * GPU_HOUR, ..Work::default() };
-        self.work.insert(key, work);
+    pub fn submit(&mut self, submission: &Submission<'_>) {
+        let job = created(submission, &self.nodes);
+        self.work.insert(Key::namespaced(Kind::Job, &job.namespace, &job.name), Work::new(submission.gpu_hours));
         self.server.borrow_mut().put(Object::Job(Arc::new(job)));
     }
 
     /// The work of the Jobs of one lease: done and total, and lost at stops, in GPU-milliseconds.
     pub fn progress(&self, namespace: &str, lease: &str) -> Option<Work> {
         let server = self.server.borrow();
-        let mut sum: Option<Work> = None;
-        for (key, work) in &self.work {
-            let Some(Object::Job(job)) = server.get(key) else { continue };
-            if job.namespace == namespace && job.lease == lease {
-                let sum = sum.get_or_insert_with(Work::default);
-                sum.total += work.total;
-                sum.done += work.done;
-                sum.lost += work.lost;
-            }
-        }
-        sum
+        let own = |key: &Key| match server.get(key) {
+            Some(Object::Job(job)) => job.namespace == namespace && job.lease == lease,
+            _ => false,
+        };
+        Work::sum(self.work.iter().filter(|(key, _)| own(key)).map(|(_, work)| work))
     }
 
     /// One turn of every controller.
@@ -263,34 +297,12 @@ impl Cluster {
     /// The tenant's side: a checkpoint that is asked for is written and acknowledged.
     fn checkpoint(&mut self, job: &JobFacts, now: Time) {
         let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
-        let Some(work) = self.work.get_mut(&key) else { return };
-        if job.suspended {
-            // What was done since the last checkpoint is lost at the stop.
-            work.lost += work.done - work.saved;
-            (work.done, work.writing) = (work.saved, None);
-            return;
-        }
-        if now.since(work.saved_at) >= CHECKPOINT_EVERY {
-            (work.saved, work.saved_at) = (work.done, now);
-        }
-        let asked = job.annotations.get(CHECKPOINT_REQUEST_ANNOTATION);
-        let done = job.annotations.get(CHECKPOINT_DONE_ANNOTATION);
-        match (asked, &work.writing) {
-            (Some(id), _) if done == Some(id) => work.writing = None,
-            (Some(id), Some((writing, since))) if writing == id => {
-                if now.since(*since) >= CHECKPOINT_TAKES {
-                    let id = id.clone();
-                    (work.saved, work.saved_at, work.writing) = (work.done, now, None);
-                    self.server.borrow_mut().update(&key, |object| {
-                        if let Object::Job(job) = object {
-                            Arc::make_mut(job).annotations.insert(CHECKPOINT_DONE_ANNOTATION.into(), id);
-                        }
-                    });
-                }
+        let Some(id) = self.work.get_mut(&key).and_then(|work| work.checkpoint(job, now)) else { return };
+        self.server.borrow_mut().update(&key, |object| {
+            if let Object::Job(job) = object {
+                Arc::make_mut(job).annotations.insert(CHECKPOINT_DONE_ANNOTATION.into(), id);
             }
-            (Some(id), _) => work.writing = Some((id.clone(), now)),
-            (None, _) => work.writing = None,
-        }
+        });
     }
 
     /// Work gets done as fast as the slowest of a Job's nodes allows.
@@ -314,7 +326,7 @@ impl Cluster {
             let slowest = pods.iter().map(|life| plant.throughput(life.load).get()).min().unwrap_or(0);
             let gpus: i64 = pods.iter().map(|life| i64::from(life.gpus)).sum();
             if let Some(work) = self.work.get_mut(&key) {
-                work.done = (work.done + gpus * tick.get() * slowest / 1_000_000).min(work.total);
+                work.toil(gpus, slowest, tick);
             }
         }
     }

@@ -9,7 +9,8 @@ mod judged;
 mod shown;
 mod trouble;
 
-use super::cluster::{Cluster, Node};
+use super::cluster::Node;
+use super::ground::{Ground, InMemory, Setting, Submission};
 use super::happening::Script;
 use super::plant::meter::MeterSpec;
 use super::plant::{LoadSpec, Plant, PlantPort, PlantSpec, SharedPlant};
@@ -22,8 +23,7 @@ use crate::link::memory::{Exchange, MemoryDownlink, MemoryUplink, SharedExchange
 use crate::operator::own::AgentPods;
 use crate::operator::site::Site;
 use crate::operator::{Operator, Options, Ports};
-use crate::store::memory::{Filter, MemoryStore, Server, SharedServer};
-use crate::store::{Key, Kind, NodeFacts, Object};
+use crate::store::{Filter, Key, Kind, NodeFacts, Store};
 use ampacity_core::guard::HolderId;
 use ampacity_core::guard::proof::Policy;
 use ampacity_core::tree::{NodeId, Tree};
@@ -35,8 +35,8 @@ use rand_pcg::Pcg32;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where loads live.
-pub const NAMESPACE: &str = "ampacity-system";
+pub use super::ground::NAMESPACE;
+
 /// One tick of virtual time.
 pub const TICK: Span = Span::seconds(1);
 /// An operator that exited is started again after this: a pod's restart.
@@ -54,21 +54,27 @@ pub enum WorldError {
     /// The script names what does not exist.
     #[error("{0:?} is no load of this site; its loads are {1}")]
     NoLoad(String, String),
+    /// What it is to stand on cannot be had.
+    #[error("{0}")]
+    Ground(String),
 }
 
 /// One replica of the operator.
 struct Replica {
     name: String,
-    running: Option<(Operator, MemoryStore, MemoryUplink)>,
+    running: Option<(Operator, Box<dyn Store>, MemoryUplink)>,
     starts_at: Time,
     frozen_until: Time,
 }
+
+/// An agent with its ports.
+type Running = (Agent, Box<dyn Store>, MemoryDownlink, PlantPort);
 
 /// One agent beside one load of the plant.
 struct Beside {
     name: String,
     place: usize,
-    running: Option<(Agent, MemoryStore, MemoryDownlink, PlantPort)>,
+    running: Option<Running>,
     starts_at: Time,
     runs: u64,
 }
@@ -78,11 +84,10 @@ pub struct World {
     now: Time,
     site: String,
     seed: u64,
-    server: SharedServer,
+    ground: Box<dyn Ground>,
     exchange: SharedExchange,
     plant: SharedPlant,
     tree: Tree,
-    cluster: Cluster,
     feeds: SimFeeds,
     replicas: Vec<Replica>,
     agents: Vec<Beside>,
@@ -112,24 +117,35 @@ impl World {
     /// # Errors
     /// The manifests make no site, or the script names what does not exist.
     pub fn new(spec: WorldSpec) -> Result<Self, WorldError> {
+        Self::on(spec, |setting| Ok(Box::new(InMemory::new(setting))))
+    }
+
+    /// The same on another ground than memory.
+    ///
+    /// # Errors
+    /// As [`World::new`]; or what `ground` or the API server said.
+    pub fn on(
+        spec: WorldSpec,
+        ground: impl FnOnce(&Setting) -> Result<Box<dyn Ground>, String>,
+    ) -> Result<Self, WorldError> {
         let budget = only_budget(&spec.objects)?;
         let tree = Tree::try_from(&budget).map_err(|e| WorldError::Object(e.to_string()))?;
         let (loads, nodes) = inventory(&spec.objects, &tree)?;
         let plant = plant(&spec, &budget, &tree, &loads);
-        let server = Server::new(spec.seed ^ 0x5e7, spec.start);
         let exchange = Exchange::new(spec.seed ^ 0x11c, spec.start);
-        let cluster = Cluster::new(&server, &plant, nodes.clone());
+        check_script(&spec.script, &loads)?;
+        let setting = Setting { seed: spec.seed, start: spec.start, plant: plant.clone(), nodes: nodes.clone() };
+        let ground = ground(&setting).map_err(WorldError::Ground)?;
         let feeds = SimFeeds::new(&spec, &plant, &tree);
         let judged = judged::Judged::new(&spec, &budget.spec, &tree, &loads);
         let mut world = Self {
             now: spec.start,
             site: budget.name_any(),
             seed: spec.seed,
-            server,
+            ground,
             exchange,
             plant,
             tree,
-            cluster,
             feeds,
             replicas: Vec::new(),
             agents: Vec::new(),
@@ -143,14 +159,13 @@ impl World {
             over: BTreeMap::new(),
             judged: Some(Box::new(judged)),
         };
-        world.check_script(&loads)?;
-        world.populate(spec.objects, &nodes);
+        world.populate(spec.objects, &nodes)?;
         world.staff(&loads);
         Ok(world)
     }
 
     /// Puts the manifests and the nodes into the API server; each Jobs lease gets a Job of all its GPUs.
-    fn populate(&mut self, objects: Vec<Manifest>, nodes: &[Node]) {
+    fn populate(&mut self, objects: Vec<Manifest>, nodes: &[Node]) -> Result<(), WorldError> {
         for node in nodes {
             let facts = NodeFacts {
                 name: node.name.clone(),
@@ -158,11 +173,9 @@ impl World {
                 gpus: node.gpus,
                 ready: true,
             };
-            self.server.borrow_mut().put(Object::Node(Arc::new(facts)));
+            self.ground.join(facts).map_err(WorldError::Ground)?;
         }
-        for object in objects {
-            self.apply(object);
-        }
+        objects.into_iter().try_for_each(|object| self.apply(object).map_err(WorldError::Ground))
     }
 
     /// Starts two operators and an agent beside each load.
@@ -174,16 +187,6 @@ impl World {
         for (place, (name, _)) in loads.iter().enumerate() {
             self.agents.push(Beside { name: name.clone(), place, running: None, starts_at: self.now, runs: 0 });
         }
-    }
-
-    fn check_script(&self, loads: &[(String, LoadSpec)]) -> Result<(), WorldError> {
-        let names: Vec<&str> = loads.iter().map(|(name, _)| name.as_str()).collect();
-        for (_, happening) in &self.script {
-            if let Some(load) = happening.load().filter(|load| !names.contains(load)) {
-                return Err(WorldError::NoLoad(load.into(), names.join(", ")));
-            }
-        }
-        Ok(())
     }
 
     /// Virtual time.
@@ -206,11 +209,11 @@ impl World {
     pub fn advance(&mut self) {
         let said_before = self.said.len();
         self.now = self.now.after(TICK);
-        self.server.borrow_mut().advance(self.now);
+        self.ground.advance(self.now);
         self.exchange.borrow_mut().advance(self.now);
         self.happen();
         self.plant.lock().unwrap_or_else(PoisonError::into_inner).advance(self.now);
-        self.cluster.step(self.now, TICK);
+        self.ground.step(self.now, TICK);
         self.act();
         self.decide();
         self.watch_limits();
@@ -222,10 +225,10 @@ impl World {
         for beside in &mut self.agents {
             if beside.running.is_none() && self.now >= beside.starts_at {
                 beside.runs += 1;
-                beside.running = start_agent(beside, &self.server, &self.exchange, &self.plant, self.now);
+                beside.running = start_agent(beside, self.ground.as_mut(), &self.exchange, &self.plant, self.now);
             }
             let Some((agent, store, link, devices)) = &mut beside.running else { continue };
-            agent.step(&mut agent::Ports { store, link, devices }, self.now);
+            agent.step(&mut agent::Ports { store: store.as_mut(), link, devices }, self.now);
             if agent.is_overtaken() {
                 beside.running = None;
                 beside.starts_at = self.now.after(RESTARTS_AFTER);
@@ -239,7 +242,7 @@ impl World {
             if replica.running.is_none() && self.now >= replica.starts_at {
                 let options =
                     Options { name: replica.name.clone(), namespace: NAMESPACE.into(), agents: AgentPods::Elsewhere };
-                let store = MemoryStore::connect(&self.server, &replica.name, Filter::All);
+                let store = self.ground.connect(&replica.name, Filter::All);
                 let link = MemoryUplink::join(&self.exchange, &replica.name);
                 replica.running = Some((Operator::new(options), store, link));
             }
@@ -247,7 +250,7 @@ impl World {
                 continue;
             }
             let Some((operator, store, link)) = &mut replica.running else { continue };
-            let mut ports = Ports { store, link, feeds: &mut self.feeds };
+            let mut ports = Ports { store: store.as_mut(), link, feeds: &mut self.feeds };
             let stepped = operator.step(&mut ports, self.now);
             self.said.extend(operator.sites().flat_map(|site| site.feed.iter().cloned()));
             if let Err(exit) = stepped {
@@ -288,6 +291,16 @@ impl World {
     fn led_site(&self) -> Option<&Site> {
         self.leader()?.sites().find(|site| site.name == self.site)
     }
+}
+
+fn check_script(script: &Script, loads: &[(String, LoadSpec)]) -> Result<(), WorldError> {
+    let names: Vec<&str> = loads.iter().map(|(name, _)| name.as_str()).collect();
+    for (_, happening) in script {
+        if let Some(load) = happening.load().filter(|load| !names.contains(load)) {
+            return Err(WorldError::NoLoad(load.into(), names.join(", ")));
+        }
+    }
+    Ok(())
 }
 
 fn only_budget(objects: &[Manifest]) -> Result<PowerBudget, WorldError> {
@@ -378,11 +391,11 @@ fn plant(spec: &WorldSpec, budget: &PowerBudget, tree: &Tree, loads: &[(String, 
 
 fn start_agent(
     beside: &Beside,
-    server: &SharedServer,
+    ground: &mut dyn Ground,
     exchange: &SharedExchange,
     plant: &SharedPlant,
     now: Time,
-) -> Option<(Agent, MemoryStore, MemoryDownlink, PlantPort)> {
+) -> Option<Running> {
     let key = Key::namespaced(Kind::ControllableLoad, NAMESPACE, &beside.name);
     let devices = PlantPort::new(plant.clone(), beside.place);
     let run = (beside.place as u64 + 1) << 32 | beside.runs;
@@ -395,7 +408,7 @@ fn start_agent(
         policy: Policy::default(),
     };
     let agent = Agent::new(options, &devices, now).ok()?;
-    let store = MemoryStore::connect(server, &format!("agent-{}", beside.name), Filter::Load(key));
+    let store = ground.connect(&format!("agent-{}", beside.name), Filter::Load(key));
     let link = MemoryDownlink::join(exchange, &beside.name);
     Some((agent, store, link, devices))
 }

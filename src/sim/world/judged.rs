@@ -9,7 +9,7 @@ use crate::sim::account::{EventSeen, Judge, LeaseSeen, NodeSeen, Observation, Se
 use crate::sim::frame::{Account, Sides};
 use crate::sim::plant::{LoadKind, LoadSpec, Plant};
 use crate::sim::spec::WorldSpec;
-use crate::store::{Key, Kind, Object};
+use crate::store::{Key, Kind};
 use ampacity_core::lease::{Contract, LeaseState};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{GigahashPerSecond, Span, Time, UsdPerMwh, UsdPerPhDay, Watts};
@@ -84,19 +84,15 @@ impl Judged {
         let site = world.site.clone();
         let prices = observe::prices(&site, &self.budget, &mut world.feeds, world.now, &mut Vec::new());
         (self.price, self.hashprice) = (prices.energy.value(), prices.hashprice.value());
-        let server = world.server.borrow();
-        for object in server.of_kind(Kind::ControllableLoad) {
-            let Object::ControllableLoad(load) = object else { continue };
-            let now = (load.spec.order.epoch, load.spec.order.sequence);
-            let name = load.metadata.name.as_deref().unwrap_or_default();
-            let risen = match self.orders.get_mut(name) {
+        for (name, now) in world.ground.orders() {
+            let risen = match self.orders.get_mut(&name) {
                 Some(last) => {
                     let risen = if last.0 == now.0 { now.1 - last.1 } else { now.1 + 1 };
                     *last = now;
                     risen
                 }
                 None => {
-                    self.orders.insert(name.to_owned(), now);
+                    self.orders.insert(name, now);
                     now.1
                 }
             };
@@ -121,7 +117,7 @@ impl Judged {
     fn read_work(&mut self, world: &World) {
         for name in self.contracts.keys() {
             let (namespace, lease) = name.split_once('/').unwrap_or(("", name));
-            let lost = world.cluster.progress(namespace, lease).map_or(0, |work| work.lost);
+            let lost = world.ground.progress(namespace, lease).map_or(0, |work| work.lost);
             self.lost_gpu_hours.insert(name.clone(), lost as f64 / GPU_HOUR_MS);
         }
     }

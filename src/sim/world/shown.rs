@@ -19,8 +19,6 @@ impl World {
     /// The present moment, with what was said since the last one.
     pub fn frame(&mut self) -> Frame {
         let events = std::mem::take(&mut self.said);
-        // Events say what the feed says already; they are only not to pile up.
-        drop(self.server.borrow_mut().take_recorded());
         let mut frame = Frame { time: rfc3339(self.now), events, ..Frame::default() };
         self.nodes(&mut frame);
         let Some(site) = self.led_site() else { return frame };
@@ -112,7 +110,7 @@ impl World {
                     frame.allocation_watts.power += contract.grant.watts.get();
                 }
             }
-            let work = self.cluster.progress(row.key.namespace.as_deref().unwrap_or_default(), &row.key.name);
+            let work = self.ground.progress(row.key.namespace.as_deref().unwrap_or_default(), &row.key.name);
             shown.progress = work.filter(|w| w.total > 0).map(|w| w.done as f64 / w.total as f64);
             frame.leases.insert(name.clone(), shown);
         }

@@ -1,16 +1,16 @@
 //! What is scripted happens here, and what goes wrong by chance.
 
-use super::{NAMESPACE, Undo, World};
+use super::{Submission, Undo, World};
 use crate::api::manifest::Object as Manifest;
 use crate::sim::happening::Happening;
 use crate::sim::plant::faults::Fault;
 use crate::sim::spec::Mishaps;
 use crate::store::memory::{ClientFaults, Delay};
-use crate::store::{Key, Kind, Object};
+use crate::store::{Key, Kind};
 use ampacity_core::units::{Ppm, Span, Time};
 use kube::ResourceExt;
 use rand_core::Rng;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 impl Happening {
     /// The load that it happens to.
@@ -40,10 +40,7 @@ impl World {
                     self.set_cut(client, false);
                     self.exchange.borrow_mut().set_cut(&peer, false);
                 }
-                Undo::JoinAll => {
-                    let clients: Vec<usize> = self.server.borrow().clients().map(|(client, _)| client).collect();
-                    clients.into_iter().for_each(|client| self.set_cut(client, false));
-                }
+                Undo::JoinAll => self.clients().into_iter().for_each(|client| self.set_cut(client, false)),
             }
         }
         if self.mishaps != Mishaps::None {
@@ -57,10 +54,15 @@ impl World {
     fn befall(&mut self, happening: Happening) {
         let now = self.now;
         match happening {
-            Happening::Apply(object) => self.apply(*object),
+            Happening::Apply(object) => {
+                let applied = self.apply(*object);
+                self.tell(applied);
+            }
             Happening::Delete { kind, namespace, name } => self.delete(&kind, namespace.as_deref(), &name),
             Happening::Job { namespace, name, lease, gpus, gpu_hours } => {
-                self.cluster.submit(&namespace, &name, &lease, gpus, gpu_hours);
+                let job = Submission { namespace: &namespace, name: &name, lease: &lease, gpus, gpu_hours };
+                let submitted = self.ground.submit(&job);
+                self.tell(submitted);
             }
             Happening::Wedge { load, lasts } => {
                 self.plant_fault(&load, |load| Fault::Wedges { load, device: None, until: now.after(lasts) })
@@ -99,8 +101,7 @@ impl World {
                 }
             }
             Happening::ApiDown { lasts } => {
-                let clients: Vec<usize> = self.server.borrow().clients().map(|(client, _)| client).collect();
-                clients.into_iter().for_each(|client| self.set_cut(client, true));
+                self.clients().into_iter().for_each(|client| self.set_cut(client, true));
                 self.later(now.after(lasts), Undo::JoinAll);
             }
         }
@@ -130,7 +131,8 @@ impl World {
 
     /// Cuts a client off from the API server and from the link.
     fn cut(&mut self, client: &str, peer: &str, lasts: Span) {
-        let number = self.server.borrow().clients().filter(|(_, name)| *name == client).map(|(n, _)| n).last();
+        let Some(server) = self.ground.memory() else { return };
+        let number = server.borrow().clients().filter(|(_, name)| *name == client).map(|(n, _)| n).last();
         let Some(number) = number else { return };
         self.set_cut(number, true);
         self.exchange.borrow_mut().set_cut(peer, true);
@@ -138,8 +140,21 @@ impl World {
     }
 
     fn set_cut(&self, client: usize, cut: bool) {
-        let faults = self.server.borrow().faults(client);
-        self.server.borrow_mut().set_faults(client, ClientFaults { cut, ..faults });
+        let Some(server) = self.ground.memory() else { return };
+        let faults = server.borrow().faults(client);
+        server.borrow_mut().set_faults(client, ClientFaults { cut, ..faults });
+    }
+
+    /// The clients of an API server whose messages can be meddled with.
+    fn clients(&self) -> Vec<usize> {
+        self.ground.memory().map_or_else(Vec::new, |server| server.borrow().clients().map(|(client, _)| client).collect())
+    }
+
+    /// Says what went wrong, if anything did.
+    fn tell(&mut self, done: Result<(), String>) {
+        if let Err(why) = done {
+            self.said.push(format!("alarm: {why}"));
+        }
     }
 
     fn plant_fault(&mut self, load: &str, fault: impl FnOnce(usize) -> Fault) {
@@ -150,27 +165,26 @@ impl World {
     }
 
     /// A person applies an object. A Jobs lease that is new gets a Job of all its GPUs.
-    pub(super) fn apply(&mut self, object: Manifest) {
-        if let Manifest::ComputeLease(lease) = &object {
-            let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
-            let known = self.server.borrow().get(&Key::namespaced(Kind::ComputeLease, &namespace, &name)).is_some();
-            if let (false, Some(gpus)) = (known, lease.spec.gpus.and_then(|gpus| u32::try_from(gpus).ok())) {
-                // A day of work for all of them.
-                let hours = gpus.saturating_mul(24);
-                self.cluster.submit(&namespace, &format!("{name}-train"), &name, gpus, hours);
-            }
-        }
+    pub(super) fn apply(&mut self, object: Manifest) -> Result<(), String> {
         self.note_event(&object);
-        self.server.borrow_mut().put(stored(object));
+        let Manifest::ComputeLease(lease) = &object else { return self.ground.apply(object) };
+        let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
+        let known = self.ground.has(&Key::namespaced(Kind::ComputeLease, &namespace, &name));
+        let gpus = lease.spec.gpus.and_then(|gpus| u32::try_from(gpus).ok()).filter(|_| !known);
+        self.ground.apply(object)?;
+        let Some(gpus) = gpus else { return Ok(()) };
+        // A day of work for all of them.
+        let gpu_hours = gpus.saturating_mul(24);
+        let job = format!("{name}-train");
+        self.ground.submit(&Submission { namespace: &namespace, name: &job, lease: &name, gpus, gpu_hours })
     }
 
     fn delete(&mut self, kind: &str, namespace: Option<&str>, name: &str) {
         let Some(kind) = Kind::ALL.into_iter().find(|known| format!("{known:?}") == kind) else { return };
         let key = Key { kind, namespace: namespace.map(Into::into), name: name.into() };
         self.forget_event(&key);
-        if self.server.borrow_mut().remove(&key).is_err() {
-            self.said.push(format!("alarm: {key} is to be deleted and is not there"));
-        }
+        let deleted = self.ground.delete(&key);
+        self.tell(deleted);
     }
 
     /// Every client's messages take a while and are now and then lost; set anew for clients that have none yet.
@@ -196,13 +210,15 @@ impl World {
                 ..ClientFaults::default()
             },
         };
-        let quiet: Vec<usize> = {
-            let server = self.server.borrow();
-            let fresh = |client: &usize| server.faults(*client) == ClientFaults::default();
-            server.clients().map(|(client, _)| client).filter(fresh).collect()
-        };
-        for client in quiet {
-            self.server.borrow_mut().set_faults(client, faults);
+        if let Some(server) = self.ground.memory() {
+            let quiet: Vec<usize> = {
+                let server = server.borrow();
+                let fresh = |client: &usize| server.faults(*client) == ClientFaults::default();
+                server.clients().map(|(client, _)| client).filter(fresh).collect()
+            };
+            for client in quiet {
+                server.borrow_mut().set_faults(client, faults);
+            }
         }
         let mut exchange = self.exchange.borrow_mut();
         exchange.lost = faults.lost;
@@ -255,33 +271,15 @@ impl World {
             befalls.push(Happening::ApiDown { lasts: self.seconds(2, 30) });
         }
         if self.chance(6) {
-            let clients: Vec<usize> = self.server.borrow().clients().map(|(client, _)| client).collect();
+            let clients = self.clients();
             let client = clients.get(self.pick(clients.len())).copied();
-            if let Some(client) = client {
-                self.server.borrow_mut().break_watches(client);
+            if let (Some(client), Some(server)) = (client, self.ground.memory()) {
+                server.borrow_mut().break_watches(client);
             }
         }
         for happening in befalls {
             self.said.push(happening.said());
             self.befall(happening);
-        }
-    }
-}
-
-/// The object as the API server holds it.
-fn stored(object: Manifest) -> Object {
-    match object {
-        Manifest::PowerBudget(it) => Object::PowerBudget(Arc::from(it)),
-        Manifest::MiningFleet(it) => Object::MiningFleet(Arc::from(it)),
-        Manifest::GpuPool(it) => Object::GpuPool(Arc::from(it)),
-        Manifest::LeaseClass(it) => Object::LeaseClass(Arc::from(it)),
-        Manifest::ComputeLease(it) => Object::ComputeLease(Arc::from(it)),
-        Manifest::GridEvent(it) => Object::GridEvent(Arc::from(it)),
-        Manifest::Lockout(it) => Object::Lockout(Arc::from(it)),
-        Manifest::ControllableLoad(it) => {
-            let mut load = it;
-            load.metadata.namespace.get_or_insert_with(|| NAMESPACE.into());
-            Object::ControllableLoad(Arc::from(load))
         }
     }
 }
