@@ -100,10 +100,10 @@ fn kept(frame: &Frame, second: i64) -> Result<()> {
 
 /// The states that a lease goes through, each once as it is entered.
 fn follow(states: &mut Vec<String>, frame: &Frame) {
-    if let Some(lease) = frame.leases.get("tenant-a/llm-pretrain") {
-        if states.last() != Some(&lease.state) {
-            states.push(lease.state.clone());
-        }
+    if let Some(lease) = frame.leases.get("tenant-a/llm-pretrain")
+        && states.last() != Some(&lease.state)
+    {
+        states.push(lease.state.clone());
     }
 }
 
