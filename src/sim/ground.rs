@@ -158,7 +158,9 @@ impl Ground for InMemory {
 
     fn orders(&self) -> Vec<(String, (i64, i64))> {
         let of = |object: &Object| match object {
-            Object::ControllableLoad(load) => Some((load.name_any(), (load.spec.order.epoch, load.spec.order.sequence))),
+            Object::ControllableLoad(load) => {
+                Some((load.name_any(), (load.spec.order.epoch, load.spec.order.sequence)))
+            }
             _ => None,
         };
         self.server.borrow().of_kind(Kind::ControllableLoad).filter_map(of).collect()

@@ -230,10 +230,7 @@ impl Ground for Live {
     }
 
     fn orders(&self) -> Vec<(String, (i64, i64))> {
-        self.cache
-            .loads()
-            .map(|load| (load.name_any(), (load.spec.order.epoch, load.spec.order.sequence)))
-            .collect()
+        self.cache.loads().map(|load| (load.name_any(), (load.spec.order.epoch, load.spec.order.sequence))).collect()
     }
 
     fn memory(&self) -> Option<&SharedServer> {

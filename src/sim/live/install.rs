@@ -2,8 +2,8 @@
 
 use crate::api::manifest::Object as Manifest;
 use crate::api::{
-    CHECKPOINT_DONE_ANNOTATION, ComputeLease, ControllableLoad, GROUP, GpuPool, GridEvent, LEASE_LABEL, LeaseClass, Lockout,
-    MiningFleet, PowerBudget, VERSION, crd,
+    CHECKPOINT_DONE_ANNOTATION, ComputeLease, ControllableLoad, GROUP, GpuPool, GridEvent, LEASE_LABEL, LeaseClass,
+    Lockout, MiningFleet, PowerBudget, VERSION, crd,
 };
 use crate::sim::ground::{NAMESPACE, Submission};
 use crate::store::{Key, Kind, NodeFacts};
@@ -144,7 +144,8 @@ impl Installer {
             let (name, objects, crds) = (crd.name_any(), &objects, &crds);
             until(&format!("{name} to be served"), || async {
                 let established = crds.get(&crd.name_any()).await?.status.and_then(|status| status.conditions);
-                let is_so = |one: &CustomResourceDefinitionCondition| one.type_ == "Established" && one.status == "True";
+                let is_so =
+                    |one: &CustomResourceDefinitionCondition| one.type_ == "Established" && one.status == "True";
                 // Established is served a moment later.
                 Ok(established.is_some_and(|all| all.iter().any(is_so))
                     && objects.list_metadata(&ListParams::default().limit(1)).await.is_ok())

@@ -147,7 +147,9 @@ impl World {
 
     /// The clients of an API server whose messages can be meddled with.
     fn clients(&self) -> Vec<usize> {
-        self.ground.memory().map_or_else(Vec::new, |server| server.borrow().clients().map(|(client, _)| client).collect())
+        self.ground
+            .memory()
+            .map_or_else(Vec::new, |server| server.borrow().clients().map(|(client, _)| client).collect())
     }
 
     /// Says what went wrong, if anything did.
