@@ -3,7 +3,7 @@
 use super::site::LoadRow;
 use ampacity_core::guard::LoadId;
 use ampacity_core::hold::HELD_WORTH;
-use ampacity_core::lease::RefusalReason;
+use ampacity_core::lease::{Refusal, RefusalReason};
 use ampacity_core::plan::Reason;
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time, Usd, UsdPerMwh};
@@ -134,13 +134,16 @@ fn limit(node: &str, shadow_price: UsdPerMwh) -> String {
     }
 }
 
-fn refused(reason: RefusalReason) -> String {
-    match reason {
+fn refused(refusal: Refusal) -> String {
+    match refusal.reason {
         RefusalReason::NoClass => "refused: no such class, or it is not open to this namespace".into(),
         RefusalReason::WrongDelivery => "refused: the class sells the other thing, GPUs or watts".into(),
         RefusalReason::Term => "refused: the term is over, backwards or longer than the class allows".into(),
         RefusalReason::NamespaceShare => "refused: more than one namespace may hold".into(),
-        RefusalReason::Capacity => "refused: not so much is left in that term".into(),
+        RefusalReason::Capacity if refusal.would_fit > 0 => {
+            format!("refused: not so much is left in that term; {} would fit", refusal.would_fit)
+        }
+        RefusalReason::Capacity => "refused: nothing is left in that term".into(),
         RefusalReason::Price { least } => {
             format!("refused: the maximum price is below the class's {} USD", money(least))
         }
@@ -209,7 +212,7 @@ mod tests {
         let usd = |cents: i64| UsdPerMwh::new(cents * 10_000);
         let at = |minutes| NOON.after(Span::minutes(minutes));
         let hall = NodeId(1);
-        let refused = |reason| Reason::Refused(reason);
+        let refused = |reason| Reason::Refused(Refusal { reason, would_fit: 8, would_fit_from: None });
         vec![
             (Reason::Full, "has all it can use"),
             (Reason::Retired, "no longer wanted: lowered to nothing until it is released"),
@@ -257,7 +260,7 @@ mod tests {
             (refused(RefusalReason::WrongDelivery), "refused: the class sells the other thing, GPUs or watts"),
             (refused(RefusalReason::Term), "refused: the term is over, backwards or longer than the class allows"),
             (refused(RefusalReason::NamespaceShare), "refused: more than one namespace may hold"),
-            (refused(RefusalReason::Capacity), "refused: not so much is left in that term"),
+            (refused(RefusalReason::Capacity), "refused: not so much is left in that term; 8 would fit"),
             (
                 refused(RefusalReason::Price { least: Usd::new(2_100_000) }),
                 "refused: the maximum price is below the class's 2.10 USD",

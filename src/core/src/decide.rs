@@ -151,7 +151,10 @@ fn moves(
         let awarded = cleared.awards.get(at).map_or(range.floor, |a| a.watts);
         let node = nodes.get(at).copied().unwrap_or_default();
         let (target, value, step) = match load.member {
-            _ if range.stuck.is_some() => (load.setpoint.min(range.most), UsdPerMwh::ZERO, Watts::ZERO),
+            // Not below its floor for good: what cannot be proved there may be proved at the floor.
+            _ if range.stuck.is_some() => {
+                (load.setpoint.max(range.floor).min(range.most), UsdPerMwh::ZERO, Watts::ZERO)
+            }
             crate::snapshot::Member::Fleet(fleet) => {
                 let sold = sold.get(fleet as usize);
                 let watts = awarded.max(range.present);

@@ -1,7 +1,7 @@
 //! What is decided: a value, with the reason for every part of it.
 
 use crate::guard::{LoadId, Want};
-use crate::lease::{LeaseState, RefusalReason};
+use crate::lease::{LeaseState, Refusal};
 use crate::memory::Memory;
 use crate::tree::NodeId;
 use crate::units::{Time, UsdPerMwh, Watts};
@@ -157,7 +157,7 @@ pub enum Reason {
     /// An offer waits for acceptance.
     AwaitsAcceptance,
     /// The request was refused.
-    Refused(RefusalReason),
+    Refused(Refusal),
     /// Its term is over.
     Ended,
     /// No price, or no hashprice, that may be acted on: it holds.

@@ -6,10 +6,10 @@ use crate::operator::site::Site;
 use crate::sim::frame::{Frame, Leader, LeaseFrame, LoadFrame, NodeFrame, Sides};
 use crate::store::api_time;
 use ampacity_core::guard::LoadId;
-use ampacity_core::lease::{Contract, LeaseState, NoticeReason};
+use ampacity_core::lease::{Contract, Delivery, LeaseState, NoticeReason};
 use ampacity_core::snapshot::{LoadKind, Member};
 use ampacity_core::tree::NodeId;
-use ampacity_core::units::{Span, Time, Watts};
+use ampacity_core::units::{Span, Time, UsdPerMwh, Watts};
 use std::sync::PoisonError;
 
 /// A meter's sample older than this is shown as none.
@@ -26,6 +26,7 @@ impl World {
         let millions = |micro: i64| micro as f64 / 1e6;
         frame.price_usd_per_mwh = site.prices.and_then(|p| p.energy.value()).map(|v| millions(v.get()));
         frame.hashprice_usd_per_ph_day = site.prices.and_then(|p| p.hashprice.value()).map(|v| millions(v.get()));
+        frame.value_usd_per_mwh = values(site);
         self.loads(site, &mut frame);
         self.leases(site, &mut frame);
         frame
@@ -105,6 +106,9 @@ impl World {
                 LeaseFrame { state: state_word(&row.state, self.now).into(), reason, ..LeaseFrame::default() };
             if let LeaseState::Accepted(contract) | LeaseState::Ended(contract) = &row.state {
                 self.contract(contract, &mut shown);
+                if matches!(contract.offer.delivery, Delivery::Power { .. }) {
+                    frame.allocation_watts.power += contract.grant.watts.get();
+                }
             }
             let work = self.ground.progress(row.key.namespace.as_deref().unwrap_or_default(), &row.key.name);
             shown.progress = work.filter(|w| w.total > 0).map(|w| w.done as f64 / w.total as f64);
@@ -149,4 +153,39 @@ fn state_word(state: &LeaseState, now: Time) -> &'static str {
 
 fn rfc3339(at: Time) -> String {
     api_time(at).0.to_string()
+}
+
+/// What the next watt is worth on each side: a container's next preset at today's hashprice, less fee and wear; the
+/// cheapest flexible lease's rent and credit.
+fn values(site: &Site) -> Sides<Option<f64>> {
+    let millions = |value: UsdPerMwh| value.get() as f64 / 1e6;
+    let hashprice = site.prices.and_then(|prices| prices.hashprice.value());
+    let containers = site.rows.iter().enumerate().filter_map(|(at, row)| {
+        let Member::Fleet(fleet) = row.member else { return None };
+        let fleet = &site.tables.as_ref()?.fleets.get(fleet as usize)?.core;
+        let told = site.ledger.as_ref()?.view(LoadId(u32::try_from(at).ok()?))?.setpoint;
+        let each = (told - fleet.overhead).get() / i64::from(fleet.miners.max(1));
+        let mut steps = fleet.ladder.vertices().windows(2).filter_map(|pair| match pair {
+            [low, high] => Some((high.watts, high.watts - low.watts, high.hashrate - low.hashrate)),
+            _ => None,
+        });
+        let last = fleet.ladder.steps().last()?;
+        let next = steps.find(|(upto, ..)| upto.get() > each + 1);
+        let (watts, hashrate) = next.map_or((last.watts, last.hashrate), |(_, watts, hashrate)| (watts, hashrate));
+        let kept = ampacity_core::units::Ppm::new(1_000_000 - fleet.pool_fee.get());
+        Some((next.is_some(), hashprice?.per_mwh(hashrate, watts).part(kept) - fleet.wear))
+    });
+    let (below, full): (Vec<_>, Vec<_>) = containers.partition(|(below, _)| *below);
+    let best = below.into_iter().map(|(_, value)| value).max();
+    let leases = site.leases.values().filter_map(|row| match &row.state {
+        LeaseState::Accepted(contract) if !contract.offer.terms.firm => {
+            Some(contract.rent_per_mwh() + contract.offer.terms.credit)
+        }
+        _ => None,
+    });
+    Sides {
+        mining: best.or(full.into_iter().map(|(_, value)| value).min()).map(millions),
+        gpu: leases.min().map(millions),
+        power: None,
+    }
 }

@@ -280,7 +280,10 @@ fn considered(snapshot: &Snapshot, ranges: &[Range]) -> Leases {
             award.reason = match answer.answer {
                 Answer::Accepted | Answer::Settled => Reason::Full,
                 Answer::AwaitsAcceptance | Answer::OtherHash => Reason::AwaitsAcceptance,
-                Answer::Refused(reason) => Reason::Refused(reason),
+                Answer::Refused(reason) => Reason::Refused(match &answer.state {
+                    LeaseState::Refused(refusal) => *refusal,
+                    _ => crate::lease::Refusal { reason, would_fit: 0, would_fit_from: None },
+                }),
             };
             award.state = answer.state;
         }

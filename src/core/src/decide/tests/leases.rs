@@ -214,7 +214,8 @@ fn a_request_is_answered_with_an_offer_accepted_or_refused_with_what_would_fit()
     assert_eq!(granted_first(&world), kw(4));
     let LeaseState::Refused(refusal) = world.snapshot.leases[1].state else { panic!() };
     assert_eq!((refusal.reason, refusal.would_fit), (RefusalReason::Capacity, 8));
-    assert_eq!(world.plan.leases[1].reason, Reason::Refused(RefusalReason::Capacity));
+    let Reason::Refused(refusal) = &world.plan.leases[1].reason else { panic!("{:?}", world.plan.leases[1]) };
+    assert_eq!(refusal.reason, RefusalReason::Capacity);
 }
 
 fn granted_first(world: &World) -> Watts {
