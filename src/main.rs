@@ -1,6 +1,6 @@
 //! The binary: parses the command line and runs one subcommand.
 
-use ampacity::cli::demo::{args::DemoArgs, run};
+use ampacity::cli::demo::{args::DemoArgs, cluster, run};
 use ampacity::sim::world::World;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,8 +27,12 @@ fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Crds => ampacity::cli::crds::print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => {
-            let world = run::World { new: World::new, tick: World::tick, account: World::account };
-            Ok(run::run(&args, world))
+            let world = run::World { tick: World::tick, account: World::account };
+            Ok(if args.cluster {
+                run::run(&args, |spec| cluster::world(&args, spec), world)
+            } else {
+                run::run(&args, World::new, world)
+            })
         }
         Command::Operator(args) => ampacity::cli::operator::operate(&args),
     }

@@ -24,7 +24,7 @@ pub struct DemoArgs {
     /// How many hours of virtual time. Left out, a day.
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=876_000))]
     pub hours: Option<u32>,
-    /// Virtual seconds in a second, or max. Left out, 60 in the live view, max without.
+    /// Virtual seconds in a second, or max. Left out, 60 in the live view, max without; on a cluster 20, at most 60.
     #[arg(long, value_name = "N|max")]
     pub speed: Option<Speed>,
     /// The same seed repeats the same run.
@@ -36,6 +36,15 @@ pub struct DemoArgs {
     /// Auto: the live view in a terminal, lines without. Json: one object a tick, and the account.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
+    /// Runs it on the cluster of the current kubeconfig: its API server, Jobs and scheduler, with nodes that kwok plays.
+    #[arg(long)]
+    pub cluster: bool,
+    /// Which kubeconfig.
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Leaves what was made in the cluster. Left out, all but the definitions is deleted at the end.
+    #[arg(long, requires = "cluster")]
+    pub keep: bool,
     /// Writes a picture of the live view and ends.
     #[arg(long, value_name = "FILE.svg", hide = true, requires = "at")]
     pub snapshot: Option<PathBuf>,

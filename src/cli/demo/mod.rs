@@ -1,6 +1,7 @@
 //! `ampacity demo`: the whole operator over a simulated site, in virtual time, as a live view or as lines.
 
 pub mod args;
+pub mod cluster;
 pub mod format;
 pub mod load;
 pub mod plain;

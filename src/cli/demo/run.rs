@@ -3,7 +3,7 @@
 use super::args::{DemoArgs, Output, Speed};
 use super::load::{self, Loaded};
 use super::view::{self, Control, History, Live, Pace, Setup, Theme};
-use super::{format, plain};
+use super::{cluster, format, plain};
 use crate::sim::frame::{Account, Frame};
 use crate::sim::spec::WorldSpec;
 use ampacity_core::units::Time;
@@ -24,25 +24,23 @@ const BAD_INPUT: u8 = 2;
 
 /// How a kind of world is run.
 #[derive(Clone, Copy, Debug)]
-pub struct World<W, E> {
-    /// Makes it.
-    pub new: fn(WorldSpec) -> Result<W, E>,
+pub struct World<W> {
     /// One virtual second.
     pub tick: fn(&mut W) -> Frame,
     /// The account so far.
     pub account: fn(&W) -> Account,
 }
 
-/// Runs what the command line asks for; says on stderr what is wrong with it.
+/// Runs what the command line asks for, in a world that `new` makes; says on stderr what is wrong with it.
 ///
 /// The exit code is 0 only if every limit and every term was kept, 1 if not, 2 if there was nothing to run.
-pub fn run<W, E: Display>(args: &DemoArgs, of: World<W, E>) -> ExitCode {
+pub fn run<W, E: Display>(args: &DemoArgs, new: impl FnOnce(WorldSpec) -> Result<W, E>, of: World<W>) -> ExitCode {
     let loaded = match load::load(args) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(error),
     };
     let way = way(args, &loaded);
-    let mut world = match (of.new)(loaded.spec) {
+    let mut world = match new(loaded.spec) {
         Ok(world) => world,
         Err(error) => return refuse(error),
     };
@@ -92,7 +90,11 @@ fn way(args: &DemoArgs, loaded: &Loaded) -> Way {
         _ if live => Shown::Live,
         _ => Shown::Lines(Form::Plain),
     };
-    let usual = if matches!(shown, Shown::Live) { Speed::Times(60) } else { Speed::Max };
+    let usual = match shown {
+        _ if args.cluster => Speed::Times(cluster::SPEED),
+        Shown::Live => Speed::Times(60),
+        _ => Speed::Max,
+    };
     let theme = if matches!(shown, Shown::Picture(..)) { Theme::Colour } else { Theme::from_environment() };
     let setup = Setup { site: loaded.site.clone(), nodes: loaded.nodes.clone(), seed: args.seed, theme };
     let speed = args.speed.unwrap_or(usual);
@@ -116,7 +118,7 @@ enum Ended {
     Closed,
 }
 
-fn play<W, E>(world: &mut W, of: World<W, E>, way: Way) -> io::Result<u8> {
+fn play<W>(world: &mut W, of: World<W>, way: Way) -> io::Result<u8> {
     let tick = || (of.tick)(world);
     let mut out = io::BufWriter::new(io::stdout().lock());
     match &way.shown {
