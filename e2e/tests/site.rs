@@ -256,7 +256,8 @@ fn run(config: Config, plain: &Plain, handle: &tokio::runtime::Handle) -> Result
         let told: Vec<&str> = story.told.iter().map(|(what, _)| *what).filter(|what| *what != "gone").collect();
         let wanted = ["unsuspended", "landed", "raised", "notice", "suspended", "lowered", "resumed"];
         ensure!(told == wanted && story.has("gone"), "the Job: {:?}", story.told);
-        ensure!(story.landed.len() == 8, "landed on {:?}", story.landed);
+        // Eight pods; after the stop the scheduler may have chosen other nodes.
+        ensure!(story.landed.len() >= 8, "landed on {:?}", story.landed);
         ensure!(states == STATES, "the lease: {states:?}");
         let account = world.account();
         ensure!(account.clean(), "{account:?}");
