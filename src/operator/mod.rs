@@ -24,7 +24,6 @@ use crate::market::Feeds;
 use crate::store::{Answer, Key, Kind, Seen, Store, Write, WriteId};
 use ampacity_core::decide::decide;
 use ampacity_core::guard::{LoadId, Order};
-use ampacity_core::lease::LeaseState;
 use ampacity_core::units::{Span, Time};
 use cache::Cache;
 use kube::ResourceExt;
@@ -76,8 +75,6 @@ enum Purpose {
     Order { site: String, load: LoadId, order: Order, shed: bool, sent: Time },
     /// The release of a load.
     Release { site: String, load: LoadId },
-    /// Where a lease stands from now on, once it is written down.
-    Tenancy { site: String, lease: String, state: Box<LeaseState> },
     /// Anything that is simply tried again when it is still needed.
     Other,
 }
@@ -350,12 +347,6 @@ impl Operator {
                 let row = self.sites.get_mut(&site).and_then(|site| site.rows.get_mut(load.index()));
                 if let (Some(row), Answer::Accepted(_)) = (row, answer) {
                     row.released = true;
-                }
-            }
-            Some(Purpose::Tenancy { site, lease, state }) => {
-                let row = self.sites.get_mut(&site).and_then(|site| site.leases.get_mut(&lease));
-                if let (Some(row), Answer::Accepted(_)) = (row, answer) {
-                    row.state = *state;
                 }
             }
             Some(Purpose::Other) | None => {}

@@ -32,7 +32,7 @@ pub struct LeaseRow {
     pub key: Key,
     /// As it was last shown.
     pub object: Arc<ComputeLease>,
-    /// Where it stands: as it was last written down, so that no promise is acted on that a successor could not read.
+    /// Where it stands.
     pub state: LeaseState,
     /// When the running notice's checkpoint was acknowledged by every Job.
     pub acknowledged: Option<Time>,
@@ -91,11 +91,7 @@ impl Site {
             let name = format!("{namespace}/{}", lease.name_any());
             let key = Key::namespaced(Kind::ComputeLease, &namespace, &lease.name_any());
             let row = match self.leases.remove(&name) {
-                Some(old) if old.object.uid() == lease.uid() => {
-                    let stored = leases::state(lease, tables, &tree);
-                    let state = if newer(&stored, &old.state) { stored } else { old.state };
-                    LeaseRow { object: lease.clone(), state, ..old }
-                }
+                Some(old) if old.object.uid() == lease.uid() => LeaseRow { object: lease.clone(), ..old },
                 _ => LeaseRow {
                     key,
                     state: leases::state(lease, tables, &tree),
@@ -145,21 +141,6 @@ impl Site {
     }
 }
 
-/// Whether what a status holds is later than what is remembered: a write that landed and whose answer was lost.
-fn newer(stored: &LeaseState, known: &LeaseState) -> bool {
-    let moments = |state: &LeaseState| match state {
-        LeaseState::Accepted(contract) | LeaseState::Ended(contract) => {
-            Some((contract.grant.since, contract.notice.map(|notice| notice.given)))
-        }
-        _ => None,
-    };
-    match (moments(stored), moments(known)) {
-        (Some((since, given)), Some((old_since, old_given))) => since > old_since || given > old_given,
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
-}
-
 /// Where the pods of a lease's Jobs stand: (load, GPUs in use there).
 fn placed(row: &LeaseRow, usage: &Usage, pool: Option<&str>, places: &BTreeMap<String, LoadId>) -> Vec<(LoadId, u32)> {
     let Some(pool) = pool else { return Vec::new() };
@@ -197,16 +178,13 @@ pub(super) fn apply(site: &mut Site, plan: &Plan, names: &[String], usage: &Usag
     for (name, award) in names.iter().zip(&plan.leases) {
         let Some(row) = site.leases.get_mut(name) else { continue };
         let changed = row.state != award.state;
+        row.state = award.state.clone();
         let old = row.object.status.as_ref();
         if changed || old.is_none() || stale(row) {
             let why = sentence(&award.reason, &told);
-            let status = leases::status(&row.object, &award.state, &why, tables, old, now);
-            if old == Some(&status) {
-                row.state = award.state.clone();
-            } else {
-                let (site, lease, state) = (site.name.clone(), name.clone(), Box::new(award.state.clone()));
-                let write = Write::Status(row.key.clone(), Box::new(Status::ComputeLease(status)));
-                writes.push((write, Purpose::Tenancy { site, lease, state }));
+            let status = leases::status(&row.object, &row.state, &why, tables, old, now);
+            if old != Some(&status) {
+                writes.push((Write::Status(row.key.clone(), Box::new(Status::ComputeLease(status))), Purpose::Other));
             }
         }
         jobs(row, award, usage, now, &mut writes);
@@ -238,10 +216,7 @@ fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &m
         Some(Delivery::Jobs { gpus, .. }) => gpus,
         _ => 0,
     };
-    // What is given counts once it is written down; what is taken, at once.
-    let taken = !matches!(&award.state, LeaseState::Accepted(next) if next.grant.watts > Watts::ZERO);
-    let given = contract.is_some_and(|c| c.grant.watts > Watts::ZERO && now >= c.offer.start && now < c.offer.end);
-    let granted = given && !taken;
+    let granted = contract.is_some_and(|c| c.grant.watts > Watts::ZERO && now >= c.offer.start && now < c.offer.end);
     let mut left = if granted { gpus } else { 0 };
     for job in usage.jobs(row).iter().filter(|job| !job.finished && !job.managed_elsewhere) {
         let needs = job.parallelism.saturating_mul(job.gpus_per_pod);
