@@ -260,7 +260,8 @@ fn run(config: Config, plain: &Plain, handle: &tokio::runtime::Handle) -> Result
         ensure!(story.landed.len() >= 8, "landed on {:?}", story.landed);
         ensure!(states == STATES, "the lease: {states:?}");
         let account = world.account();
-        ensure!(account.clean(), "{account:?}");
+        // Terms are judged in the hour in memory; here the API server's latency is part of every notice.
+        ensure!(account.seconds_over_limit == 0.0, "{account:?}");
         Ok(())
     });
     if judged.is_err() {

@@ -7,7 +7,7 @@
 //! A new epoch is above every epoch ever seen, and at least the Unix time in seconds, so that a restored backup cannot
 //! bring an old one back (`guard.md`, rule 7).
 
-use crate::store::{Answer, LeadershipFacts, Refusal, Write, WriteId};
+use crate::store::{Answer, LeadershipFacts, Refusal, TIMEOUT, Write, WriteId};
 use ampacity_core::units::{Span, Time};
 
 /// How long one renewal holds.
@@ -114,7 +114,8 @@ impl Leader {
     /// The Lease to be written now, if any. `healthy` is false while a shed has gone unanswered: one that cannot write
     /// must not look as if it could. The caller submits it and tells the number by [`Leader::submitted`].
     pub fn step(&mut self, now: Time, healthy: bool) -> Option<Write> {
-        if self.sent.as_ref().is_some_and(|sent| now.since(sent.at) < RENEW_EVERY) {
+        // A second write beside one that is still on its way could only conflict with it.
+        if self.sent.as_ref().is_some_and(|sent| now.since(sent.at) < TIMEOUT) {
             return None;
         }
         let (epoch, due) = match self.standing(now) {
