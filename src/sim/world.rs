@@ -406,6 +406,7 @@ fn start_agent(
         hold: Span::minutes(5),
         down_per_minute: Watts::kilo(500),
         policy: Policy::default(),
+        heartbeats: true,
     };
     let agent = Agent::new(options, &devices, now).ok()?;
     let store = ground.connect(&format!("agent-{}", beside.name), Filter::Load(key));
