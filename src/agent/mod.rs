@@ -4,6 +4,10 @@
 //! A thin shell around two pure machines: the guard's `Agent` decides, its `Inventory` knows the devices. It reaches the
 //! world through four ports ([`Ports`]) and is the same in a cluster, in the demo and in the simulation.
 
+pub mod metrics;
+pub mod run;
+pub mod setting;
+
 use crate::api::controllable_load::{Devices as DeviceCounts, Holder, PROTOCOL};
 use crate::api::{ControllableLoadStatus, WholeWatts};
 use crate::device::Devices;

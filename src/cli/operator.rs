@@ -132,7 +132,7 @@ async fn operate_in(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Sends the log to standard error.
-fn log(format: LogFormat) {
+pub(super) fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
