@@ -50,6 +50,8 @@ pub const BUDGET_LABEL: &str = "ampacity.dev/budget";
 pub const OWNER_LABEL: &str = "ampacity.dev/owner";
 /// Label of an agent pod: the ControllableLoad that it serves.
 pub const LOAD_LABEL: &str = "ampacity.dev/load";
+/// Annotation of an agent pod, written by the operator: which form of its template it was made from.
+pub const AGENT_TEMPLATE_ANNOTATION: &str = "ampacity.dev/agent-template";
 
 /// Annotation of a Job and its pods, written by the operator: a checkpoint is asked for under this id.
 pub const CHECKPOINT_REQUEST_ANNOTATION: &str = "ampacity.dev/checkpoint-requested";

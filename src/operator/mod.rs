@@ -11,6 +11,7 @@ pub mod leases;
 pub mod metrics;
 pub mod observe;
 pub mod own;
+pub mod pods;
 pub mod problem;
 pub mod reason;
 pub mod report;
@@ -75,6 +76,8 @@ enum Purpose {
     Order { site: String, load: LoadId, order: Order, shed: bool, sent: Time },
     /// The release of a load.
     Release { site: String, load: LoadId },
+    /// The agent pod of this load, made or deleted.
+    Agent { load: String },
     /// Anything that is simply tried again when it is still needed.
     Other,
 }
@@ -93,6 +96,8 @@ pub struct Operator {
     stale_leases: bool,
     /// What is written and not answered: nothing is written twice at a time.
     under_way: BTreeMap<WriteId, Token>,
+    /// When which agent pod was last made or deleted.
+    agents: pods::Pace,
     /// When the statuses that no site answers for were last written.
     reported: report::Reported,
 }
@@ -112,6 +117,7 @@ impl Operator {
             stale_usage: true,
             stale_leases: true,
             under_way: BTreeMap::new(),
+            agents: pods::Pace::default(),
             reported: report::Reported::default(),
         }
     }
@@ -170,6 +176,8 @@ impl Operator {
         for name in names {
             self.turn(&name, ports, now)?;
         }
+        let writes = pods::due(&self.cache, &self.sites, &self.options, &mut self.agents, now);
+        self.submit(ports, writes);
         let writes = report::unowned(&self.cache, &self.sites, &mut self.reported, now);
         self.submit(ports, writes);
         Ok(())
@@ -347,6 +355,11 @@ impl Operator {
                 let row = self.sites.get_mut(&site).and_then(|site| site.rows.get_mut(load.index()));
                 if let (Some(row), Answer::Accepted(_)) = (row, answer) {
                     row.released = true;
+                }
+            }
+            Some(Purpose::Agent { load }) => {
+                if let Answer::Refused(why) = answer {
+                    tracing::warn!(load, ?why, "the pod of its agent was refused");
                 }
             }
             Some(Purpose::Other) | None => {}

@@ -163,6 +163,7 @@ impl Hardware {
         let host_boot = std::fs::read_to_string(HOST_BOOT).unwrap_or_default().trim().to_owned();
         if let Some(before) = before.filter(|before| before.lasts(&made, &host_boot)) {
             plant.put_back(0, &before.each(), now);
+            plant.advance(now);
         }
         let left = Left { load: load.into(), host_boot, made, limiters: runs(plant.limiters(0)) };
         let plant = Arc::new(Mutex::new(plant));

@@ -197,6 +197,10 @@ pub struct PodFacts {
     pub finished: bool,
     /// It is being deleted.
     pub terminating: bool,
+    /// Ready: of an agent's pod, that a ceiling of its own stands.
+    pub ready: bool,
+    /// The form of the operator's template that an agent's pod was made from; none: the operator did not make it.
+    pub template: Option<String>,
 }
 
 /// A node of the cluster.
@@ -333,7 +337,7 @@ pub enum Write {
         /// Annotations under our prefix.
         annotations: BTreeMap<String, Option<String>>,
     },
-    /// Delete a pod of a lease's Job.
+    /// Delete a pod of a lease's Job, or an agent's: only this one of its name.
     DeletePod {
         /// The pod.
         pod: Key,

@@ -314,6 +314,10 @@ fn agent_pod(load: &Key, manifest: &serde_json::Value) -> Object {
         name: text("/metadata/name").unwrap_or_else(|| format!("{}-agent", load.name)),
         agent_of: Some(load.name.to_string()),
         node: text("/spec/nodeName"),
+        template: manifest
+            .pointer("/metadata/annotations")
+            .and_then(|all| all.get(crate::api::AGENT_TEMPLATE_ANNOTATION)?.as_str())
+            .map(str::to_owned),
         ..PodFacts::default()
     }))
 }
