@@ -201,6 +201,8 @@ pub struct PodFacts {
     pub ready: bool,
     /// The form of the operator's template that an agent's pod was made from; none: the operator did not make it.
     pub template: Option<String>,
+    /// Resource version: tells which of two forms is the newer.
+    pub revision: String,
 }
 
 /// A node of the cluster.

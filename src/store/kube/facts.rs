@@ -121,6 +121,7 @@ impl Shown for Pod {
             terminating: meta.deletion_timestamp.is_some(),
             ready: conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"),
             template: template.filter(|_| own),
+            revision: meta.resource_version.unwrap_or_default(),
         })))
     }
 }

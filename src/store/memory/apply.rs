@@ -12,6 +12,7 @@ impl Object {
     pub(super) fn set_revision(&mut self, revision: &str) {
         match self {
             Self::Job(job) => Arc::make_mut(job).revision = revision.into(),
+            Self::Pod(pod) => Arc::make_mut(pod).revision = revision.into(),
             Self::Leadership(facts) => Arc::make_mut(facts).revision = revision.into(),
             own => {
                 if let Some(meta) = own.meta_mut() {
@@ -302,7 +303,10 @@ fn carry_over(new: &mut Object, old: &Object) {
         (Object::Lockout(new), Object::Lockout(old)) => keep!(new, old),
         (Object::ControllableLoad(new), Object::ControllableLoad(old)) => keep!(new, old),
         (Object::Job(new), Object::Job(old)) => Arc::make_mut(new).uid.clone_from(&old.uid),
-        (Object::Pod(new), Object::Pod(old)) => Arc::make_mut(new).uid.clone_from(&old.uid),
+        (Object::Pod(new), Object::Pod(old)) => {
+            let new = Arc::make_mut(new);
+            (new.uid, new.revision) = (old.uid.clone(), old.revision.clone());
+        }
         _ => {}
     }
 }
