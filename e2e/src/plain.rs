@@ -225,16 +225,16 @@ impl Plain {
         Ok(path)
     }
 
-    /// Runs the `ampacity` binary beside the control plane, by a kubeconfig. What it prints is in [`Plain::logs`]; it ends
-    /// with the control plane at the latest, however that ends.
+    /// Runs the `ampacity` binary beside the control plane, by a kubeconfig. What it prints is in the file `log` of
+    /// [`Plain::logs`]; it ends with the control plane at the latest, however that ends.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn run(&self, name: &'static str, kubeconfig: &Path, arguments: &[&str]) -> Result<Part> {
+    pub fn run(&self, name: &'static str, log: &str, kubeconfig: &Path, arguments: &[&str]) -> Result<Part> {
         let mut all = vec![format!("KUBECONFIG={}", kubeconfig.display())];
         all.push(binary::ampacity()?.display().to_string());
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        let log = self.logs().join(format!("{name}.log"));
+        let log = self.logs().join(log);
         Part::start(name, PathBuf::from("/usr/bin/env"), all, log, &self.keeper)
     }
 

@@ -155,7 +155,7 @@ impl<'a> Bench<'a> {
             "--agent-device",
             "simulated",
         ];
-        self.plain.run("operator", &self.kubeconfig, &arguments)
+        self.plain.run("operator", "operator.log", &self.kubeconfig, &arguments)
     }
 
     fn state(&self, load: &str) -> PathBuf {
@@ -184,7 +184,7 @@ impl<'a> Bench<'a> {
             &address,
         ];
         let name = if kind == "miner" { "miner-agent" } else { "gpu-agent" };
-        Ok((self.plain.run(name, kubeconfig, &arguments)?, port))
+        Ok((self.plain.run(name, &format!("{of}-{port}.log"), kubeconfig, &arguments)?, port))
     }
 
     fn miner(&self, load: &str) -> Result<(Part, u16)> {

@@ -12,6 +12,7 @@ use crate::store::kube::{KubeStore, control};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use kube::{Client, Config};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -147,6 +148,7 @@ async fn operate_in(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

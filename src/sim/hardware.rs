@@ -11,7 +11,7 @@ use super::plant::weather::Weather;
 use super::plant::{LoadSpec, Plant, PlantPort, PlantSpec, SharedPlant};
 use crate::agent::setting::Made;
 use crate::device::{Devices, Sample};
-use ampacity_core::guard::proof::{DeviceAnswer, DeviceCommand, Limiter, LoadDevices};
+use ampacity_core::guard::proof::{DeviceAnswer, DeviceCommand, Limiter, LoadDevices, Sleep};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time, Watts};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,15 @@ const HOST_BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// What stands there, as a plant knows it.
 fn built(made: &Made) -> LoadSpec {
     match made {
-        Made::Container(fleet) => build::container(fleet, NodeId::SITE),
+        Made::Container(fleet) => {
+            let mut container = build::container(fleet, NodeId::SITE);
+            for (miner, _, _) in &mut container.devices {
+                // What a fleet's floor carries for one that sleeps is to carry the limiter's error too.
+                let most = build::ASLEEP_AT_MOST.without(miner.class.limiter_error);
+                miner.class.sleep = miner.class.sleep.map(|sleep| Sleep { watts: most, ..sleep });
+            }
+            container
+        }
         Made::Node(pool) => {
             let mut node = build::gpu_node(pool, NodeId::SITE);
             for (gpu, _, _) in &mut node.devices {
