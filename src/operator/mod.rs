@@ -75,6 +75,8 @@ enum Purpose {
     Order { site: String, load: LoadId, order: Order, shed: bool, sent: Time },
     /// The release of a load.
     Release { site: String, load: LoadId },
+    /// Where a lease stands from now on, once it is written down.
+    Tenancy { site: String, lease: String, uid: Option<String> },
     /// Anything that is simply tried again when it is still needed.
     Other,
 }
@@ -349,6 +351,12 @@ impl Operator {
                     row.released = true;
                 }
             }
+            Some(Purpose::Tenancy { site, lease, uid }) => {
+                if let Some(row) = self.sites.get_mut(&site).and_then(|site| site.leases.get_mut(&lease)) {
+                    let same = row.object.metadata.uid == uid;
+                    row.answered(same && matches!(answer, Answer::Accepted(_)));
+                }
+            }
             Some(Purpose::Other) | None => {}
         }
         Ok(())
@@ -369,7 +377,7 @@ fn token(write: &Write) -> Option<Token> {
             Some(Token("create", Key::namespaced(Kind::ControllableLoad, &namespace, &load.name_any())))
         }
         Write::CreateAgent { load, .. } => Some(Token("agent", load.clone())),
-        Write::Status(key, _) => Some(Token("status", key.clone())),
+        Write::Status { key, .. } => Some(Token("status", key.clone())),
         Write::Job { job, .. } => Some(Token("job", job.clone())),
         Write::DeletePod { pod, .. } => Some(Token("pod", pod.clone())),
         Write::Finalizer { key, .. } => Some(Token("finalizer", key.clone())),

@@ -32,8 +32,12 @@ pub struct LeaseRow {
     pub key: Key,
     /// As it was last shown.
     pub object: Arc<ComputeLease>,
-    /// Where it stands.
+    /// Where it stands, as it was last written down: nothing is done to its Jobs that a successor could not read.
     pub state: LeaseState,
+    /// Where it stands once the write that is under way has landed.
+    pub coming: Option<LeaseState>,
+    /// This leader has written or confirmed it: what a former leader wrote last has been seen.
+    pub confirmed: bool,
     /// When the running notice's checkpoint was acknowledged by every Job.
     pub acknowledged: Option<Time>,
 }
@@ -73,6 +77,27 @@ impl Usage {
     }
 }
 
+impl LeaseRow {
+    /// A lease as it is found.
+    fn found(key: Key, object: Arc<ComputeLease>, state: LeaseState) -> Self {
+        Self { key, object, state, coming: None, confirmed: false, acknowledged: None }
+    }
+
+    /// The write that was under way is answered.
+    pub(super) fn answered(&mut self, accepted: bool) {
+        let coming = self.coming.take();
+        if accepted {
+            self.confirmed = true;
+            self.state = coming.unwrap_or_else(|| self.state.clone());
+        }
+    }
+
+    /// What is decided on.
+    fn latest(&self) -> &LeaseState {
+        self.coming.as_ref().unwrap_or(&self.state)
+    }
+}
+
 impl Site {
     /// Brings the site's lease rows up to what the cache shows. A lease is this site's if its class is, or if its
     /// pinned terms are delivered here; one whose class nobody knows is told so by the first site.
@@ -91,13 +116,12 @@ impl Site {
             let name = format!("{namespace}/{}", lease.name_any());
             let key = Key::namespaced(Kind::ComputeLease, &namespace, &lease.name_any());
             let row = match self.leases.remove(&name) {
-                Some(old) if old.object.uid() == lease.uid() => LeaseRow { object: lease.clone(), ..old },
-                _ => LeaseRow {
-                    key,
-                    state: leases::state(lease, tables, &tree),
-                    object: lease.clone(),
-                    acknowledged: None,
-                },
+                Some(old) if old.object.uid() == lease.uid() => {
+                    let stored = leases::state(lease, tables, &tree);
+                    let state = if is_later(&stored, &old.state) { stored } else { old.state };
+                    LeaseRow { object: lease.clone(), state, ..old }
+                }
+                _ => LeaseRow::found(key, lease.clone(), leases::state(lease, tables, &tree)),
             };
             rows.insert(name, row);
         }
@@ -118,20 +142,21 @@ impl Site {
         let coming_up = tables.wanted_loads().any(|want| !self.ids.contains_key(&want.name));
         let mut core = Vec::with_capacity(self.leases.len());
         for (name, row) in &mut self.leases {
-            let unborn = coming_up && !matches!(row.state, LeaseState::Accepted(_));
+            let unborn = coming_up && !matches!(row.latest(), LeaseState::Accepted(_));
             if matches!(row.state, LeaseState::Ended(_)) || unborn {
                 continue;
             }
             let asked = row.object.metadata.creation_timestamp.as_ref().map_or(now, time);
             let jobs = usage.jobs(row);
             let working = jobs.iter().filter(|job| !job.finished);
+            // Asked of what is written down: its notice runs, and so do its Jobs, until the fall is written too.
             row.acknowledged = acknowledged(&row.state, jobs, row.acknowledged, now);
             core.push(Lease {
                 name: name.clone(),
                 namespace: row.key.namespace.as_deref().unwrap_or_default().into(),
                 request: leases::request(&row.object, tables, asked),
-                state: row.state.clone(),
-                placed: placed(row, usage, tables.pool_of(&row.state), &places),
+                state: row.latest().clone(),
+                placed: placed(row, usage, tables.pool_of(row.latest()), &places),
                 has_work: working.count() > 0,
                 has_pods: jobs.iter().any(|job| !usage.pods(job).is_empty() || job.terminating > 0),
                 acknowledged: row.acknowledged,
@@ -139,6 +164,19 @@ impl Site {
         }
         core
     }
+}
+
+/// Whether what a status holds is later than what is remembered: a write landed whose answer was lost, or another
+/// leader's did.
+fn is_later(stored: &LeaseState, known: &LeaseState) -> bool {
+    let moments = |state: &LeaseState| match state {
+        LeaseState::Accepted(contract) | LeaseState::Ended(contract) => {
+            let ended = matches!(state, LeaseState::Ended(_));
+            Some((ended, contract.grant.since, contract.notice.map(|notice| notice.given)))
+        }
+        _ => None,
+    };
+    moments(stored) > moments(known)
 }
 
 /// Where the pods of a lease's Jobs stand: (load, GPUs in use there).
@@ -169,25 +207,37 @@ fn acknowledged(state: &LeaseState, jobs: &[Arc<JobFacts>], before: Option<Time>
     (running().count() > 0 && running().all(done)).then(|| before.unwrap_or(now))
 }
 
-/// Takes the plan's leases in, and gives what is to be written of them: statuses that changed, Jobs whose switch or
-/// notice is wrong, pods that an urgent shed does not wait for.
+/// Gives what is to be written of the plan's leases: statuses that changed, Jobs whose switch or notice is wrong, pods
+/// that an urgent shed does not wait for.
+///
+/// A lease's status is written before its Jobs feel it, and only over the status that was read: a leader that takes
+/// over finds every promise that was acted on, and one that is deposed can take none back.
 pub(super) fn apply(site: &mut Site, plan: &Plan, names: &[String], usage: &Usage, now: Time) -> Vec<Purposed> {
     let mut writes = Vec::new();
     let (Some(tables), Some(ledger)) = (&site.tables, &site.ledger) else { return writes };
     let told = Names { tree: ledger.tree(), loads: &site.rows, leases: names, now };
     for (name, award) in names.iter().zip(&plan.leases) {
         let Some(row) = site.leases.get_mut(name) else { continue };
-        let changed = row.state != award.state;
-        row.state = award.state.clone();
+        let mut work = Vec::new();
+        jobs(row, award, usage, now, &mut work);
         let old = row.object.status.as_ref();
-        if changed || old.is_none() || stale(row) {
+        let wrong = row.state != award.state || old.is_none() || stale(row) || !(row.confirmed || work.is_empty());
+        if row.coming.is_none() && wrong {
             let why = sentence(&award.reason, &told);
-            let status = leases::status(&row.object, &row.state, &why, tables, old, now);
-            if old != Some(&status) {
-                writes.push((Write::Status(row.key.clone(), Box::new(Status::ComputeLease(status))), Purpose::Other));
+            let status = leases::status(&row.object, &award.state, &why, tables, old, now);
+            if old == Some(&status) && row.confirmed {
+                row.state = award.state.clone();
+            } else {
+                row.coming = Some(award.state.clone());
+                let (site, lease, uid) = (site.name.clone(), name.clone(), row.object.metadata.uid.clone());
+                let status = Box::new(Status::ComputeLease(status));
+                let write = Write::Status { key: row.key.clone(), status, revision: row.object.resource_version() };
+                writes.push((write, Purpose::Tenancy { site, lease, uid }));
             }
         }
-        jobs(row, award, usage, now, &mut writes);
+        if row.confirmed || award.urgent {
+            writes.append(&mut work);
+        }
     }
     writes
 }
@@ -216,7 +266,8 @@ fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &m
         Some(Delivery::Jobs { gpus, .. }) => gpus,
         _ => 0,
     };
-    let granted = contract.is_some_and(|c| c.grant.watts > Watts::ZERO && now >= c.offer.start && now < c.offer.end);
+    let given = contract.is_some_and(|c| c.grant.watts > Watts::ZERO && now >= c.offer.start && now < c.offer.end);
+    let granted = given && !suffers(&award.state);
     let mut left = if granted { gpus } else { 0 };
     for job in usage.jobs(row).iter().filter(|job| !job.finished && !job.managed_elsewhere) {
         let needs = job.parallelism.saturating_mul(job.gpus_per_pod);
@@ -233,6 +284,12 @@ fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &m
             }));
         }
     }
+}
+
+/// Whether an emergency leaves it nothing: that waits for no write.
+fn suffers(state: &LeaseState) -> bool {
+    let LeaseState::Accepted(contract) = state else { return false };
+    contract.grant.watts == Watts::ZERO && contract.account.running.is_some_and(|running| running.emergency)
 }
 
 /// What is wrong with a Job's switch and notice, if anything.

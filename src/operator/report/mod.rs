@@ -130,7 +130,7 @@ impl Reported {
                 continue;
             }
             self.0.insert(key.clone(), now);
-            writes.push((Write::Status(key, Box::new(status)), Purpose::Other));
+            writes.push((Write::Status { key, status: Box::new(status), revision: None }, Purpose::Other));
         }
         // What is gone is forgotten: it is told of no more, and names come back.
         if self.0.len() > 2 * KEPT {

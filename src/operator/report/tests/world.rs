@@ -91,7 +91,7 @@ impl Store for Counted {
     }
 
     fn submit(&mut self, write: Write) -> WriteId {
-        self.statuses += u32::from(matches!(write, Write::Status(..)));
+        self.statuses += u32::from(matches!(write, Write::Status { .. }));
         self.store.submit(write)
     }
 }
