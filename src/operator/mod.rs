@@ -172,6 +172,10 @@ impl Operator {
         for name in names {
             self.turn(&name, ports, now)?;
         }
+        if self.sites.values().any(Site::is_active) {
+            let writes = self.usage.stop_unleased();
+            self.submit(ports, writes);
+        }
         let writes = report::unowned(&self.cache, &self.sites, &mut self.reported, now);
         self.submit(ports, writes);
         Ok(())
@@ -193,7 +197,7 @@ impl Operator {
         site.prices = Some(prices);
 
         let mut writes = own::births(site, &self.options, now);
-        if spec.policy.mode == crate::api::power_budget::Mode::Active {
+        if site.is_active() {
             writes.extend(apply::orders(site, &plan, ports.link, now));
             writes.extend(tenants::apply(site, &plan, &tenants, &self.usage, now));
         }
@@ -222,15 +226,19 @@ impl Operator {
 
     /// Brings Jobs, pods and leases up to what was shown.
     fn read_tenants(&mut self) {
-        if std::mem::take(&mut self.stale_usage) {
+        let (usage, leases) = (std::mem::take(&mut self.stale_usage), std::mem::take(&mut self.stale_leases));
+        if usage {
             self.usage = Usage::read(&self.cache);
         }
-        if std::mem::take(&mut self.stale_leases) {
+        if leases {
             let known: std::collections::BTreeSet<String> =
                 self.cache.classes().map(|class| class.name_any()).collect();
             for (at, site) in self.sites.values_mut().enumerate() {
                 site.follow_leases(&self.cache, at == 0, &|class| known.contains(class));
             }
+        }
+        if usage || leases {
+            self.usage.find_unleased(&self.cache, &self.sites);
         }
     }
 

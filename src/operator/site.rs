@@ -88,6 +88,12 @@ pub struct Site {
 }
 
 impl Site {
+    /// Whether it orders what it decides.
+    pub fn is_active(&self) -> bool {
+        let mode = self.tables.as_ref().map(|tables| tables.budget.spec.policy.mode);
+        mode == Some(crate::api::power_budget::Mode::Active)
+    }
+
     /// A site of which nothing is known.
     pub fn new(name: &str) -> Self {
         Self {

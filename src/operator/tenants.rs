@@ -47,6 +47,8 @@ pub struct LeaseRow {
 pub struct Usage {
     jobs: BTreeMap<(String, String), Vec<Arc<JobFacts>>>,
     pods: BTreeMap<(String, String), Vec<Arc<PodFacts>>>,
+    /// Jobs that run under a lease that is gone or has ended.
+    unleased: Vec<Arc<JobFacts>>,
 }
 
 impl Usage {
@@ -65,6 +67,30 @@ impl Usage {
             }
         }
         usage
+    }
+
+    /// Finds the running Jobs whose lease is gone or has ended. One that cannot be read, or that no site knows as ended,
+    /// may well stand.
+    pub(super) fn find_unleased(&mut self, cache: &Cache, sites: &BTreeMap<String, Site>) {
+        let ended = |name: &String| {
+            let rows = sites.values().filter_map(|site| site.leases.get(name));
+            rows.into_iter().any(|row| matches!(row.state, LeaseState::Ended(_)))
+        };
+        let over = |(namespace, lease): &(String, String)| {
+            let key = Key::namespaced(Kind::ComputeLease, namespace, lease);
+            match cache.lease(&key) {
+                Some(_) => ended(&format!("{namespace}/{lease}")),
+                None => cache.unreadable(&key).is_none(),
+            }
+        };
+        let jobs = self.jobs.iter().filter(|(lease, _)| over(lease)).flat_map(|(_, jobs)| jobs);
+        let runs = |job: &&Arc<JobFacts>| !job.suspended && !job.finished && !job.managed_elsewhere;
+        self.unleased = jobs.filter(runs).cloned().collect();
+    }
+
+    /// Stops the Jobs that nothing is granted any more.
+    pub(super) fn stop_unleased(&self) -> Vec<Purposed> {
+        self.unleased.iter().filter_map(|job| switch(job, false, None)).collect()
     }
 
     fn jobs(&self, row: &LeaseRow) -> &[Arc<JobFacts>] {
@@ -310,3 +336,6 @@ fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>) -> Option<Pur
     let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
     Some((Write::Job { job: key, uid: job.uid.clone(), suspend, annotations }, Purpose::Other))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ mod owners;
 mod pools;
 mod seen;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod unowned;
 
 pub use events::Told;
