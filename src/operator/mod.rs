@@ -19,6 +19,7 @@ pub mod site;
 pub mod tables;
 pub mod tenants;
 
+use crate::digest::sha256_hex;
 use crate::link::Uplink;
 use crate::market::Feeds;
 use crate::store::{Answer, Key, Kind, Seen, Store, Write, WriteId};
@@ -191,7 +192,7 @@ impl Operator {
         let leases = site.core_leases(&self.usage, now);
         let tenants: Vec<String> = leases.iter().map(|lease| lease.name.clone()).collect();
         let Some(snapshot) = site.snapshot(&prices, leases, now) else { return Ok(()) };
-        let plan = decide(&snapshot);
+        let plan = decide(&snapshot, sha256_hex);
         site.foresee(&snapshot, &plan);
         site.memory = plan.memory.clone();
         site.prices = Some(prices);

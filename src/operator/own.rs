@@ -10,6 +10,7 @@ use crate::api::{
     BUDGET_FINALIZER, BUDGET_LABEL, ControllableLoad, ControllableLoadSpec, LOAD_FINALIZER, LOAD_LABEL, LoadKind,
     OWNER_LABEL, WattsQuantity, WholeWatts,
 };
+use crate::digest::sha256_hex;
 use crate::store::{Key, Kind, Write};
 use ampacity_core::decide::decide;
 use ampacity_core::guard::{Basis, KnownLimit, LoadId};
@@ -168,7 +169,7 @@ impl Site {
         self.schedules = vec![Vec::new(); self.rows.len()];
         for limit in coming {
             let from = limit.order_by(&snapshot.policy);
-            let then = decide(&Snapshot { now: from, ..snapshot.clone() });
+            let then = decide(&Snapshot { now: from, ..snapshot.clone() }, sha256_hex);
             for ((schedule, award), present) in self.schedules.iter_mut().zip(&then.loads).zip(&plan.loads) {
                 if award.watts < present.watts {
                     let until = limit.binds_until(&snapshot.policy);

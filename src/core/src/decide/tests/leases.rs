@@ -1,6 +1,6 @@
 //! Leases within a decision: notice, emergencies, returns, reserves.
 
-use super::world::{HALL_B, World, class, contract, event, kw, lease, minutes, snapshot, terms};
+use super::world::{HALL_B, World, class, contract, digest, event, kw, lease, minutes, snapshot, terms};
 use crate::decide::decide;
 use crate::lease::{Delivery, LeaseState, Notice, NoticeReason, RefusalReason, Request, Terms};
 use crate::plan::Reason;
@@ -169,7 +169,7 @@ fn watts_of_a_lease_whose_pods_have_not_landed_are_kept_free_on_its_feeder() {
     for lease in &mut world.snapshot.leases {
         lease.placed.clear();
     }
-    let plan = decide(&world.snapshot);
+    let plan = decide(&world.snapshot, digest);
     let miners: Watts = plan.loads[..2].iter().map(|l| l.watts).sum();
     assert_eq!(miners, kw(200));
     assert!(plan.loads[2..].iter().all(|l| l.reason == Reason::NoLease));
@@ -210,7 +210,8 @@ fn a_request_is_answered_with_an_offer_accepted_or_refused_with_what_would_fit()
     site.leases = vec![asked, large];
     let mut world = World::new(site);
     world.run(Span::seconds(2), Span::seconds(1));
-    assert_eq!(contract(&world.snapshot.leases[0]).offer.hash.len(), 64);
+    let offer = &contract(&world.snapshot.leases[0]).offer;
+    assert_eq!(offer.hash, digest(&offer.canonical("tenant/a", &world.snapshot.pools[0].name)));
     assert_eq!(granted_first(&world), kw(4));
     let LeaseState::Refused(refusal) = world.snapshot.leases[1].state else { panic!() };
     assert_eq!((refusal.reason, refusal.would_fit), (RefusalReason::Capacity, 8));
