@@ -88,7 +88,7 @@ fn load(at: u32) -> Load {
     let setpoint = if miner { Watts::kilo(790) } else { Watts::new(7_600) };
     Load {
         id: LoadId(at),
-        name: format!("load-{at}"),
+        name: format!("load-{at}").into(),
         node: if miner { NodeId(hall) } else { NodeId(1 + feeder) },
         member: if miner { Member::Fleet((at / 2) % 5) } else { Member::Pool(feeder) },
         nameplate: if miner { Watts::kilo(1_300) } else { Watts::new(7_600) },

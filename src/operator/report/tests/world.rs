@@ -245,7 +245,7 @@ impl World {
             let exchange = &self.exchange;
             let down = self.agents.entry(name.clone()).or_insert_with(|| MemoryDownlink::join(exchange, &name));
             down.report(Report {
-                load: name,
+                load: name.into(),
                 holder: HolderId(7),
                 order: crate::store::order(load.spec.order),
                 ceiling: Some(setpoint),

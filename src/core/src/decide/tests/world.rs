@@ -106,7 +106,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
         let setpoint = if miner { kw(740) } else { Watts::new(3_600) };
         Load {
             id: LoadId(at),
-            name: format!("load-{at}"),
+            name: format!("load-{at}").into(),
             node: if miner { HALL_A } else { HALL_B },
             member: if miner { Member::Fleet(0) } else { Member::Pool(0) },
             nameplate: if miner { kw(1_188) } else { Watts::new(7_600) },
