@@ -94,6 +94,7 @@ fn load(at: u32) -> Load {
         setpoint,
         bound: Bound { watts: setpoint, basis: Basis::Known, since: NOW },
         proof_within: Span::seconds(30),
+        drawn: Some(setpoint),
         measured: Some(Reading { watts: setpoint, error: Watts::new(100), time: NOW }),
         wants_more: true,
     }
@@ -157,6 +158,7 @@ fn site(size: u32) -> Result<Snapshot> {
     let mut snapshot = Snapshot {
         now: NOW,
         limits: vec![],
+        obligations: vec![],
         lockouts: vec![],
         price: Quote::Fresh { value: UsdPerMwh::dollars(45), since: NOW },
         hashprice: Quote::Fresh { value: UsdPerPhDay::dollars(50), since: NOW },
@@ -168,6 +170,7 @@ fn site(size: u32) -> Result<Snapshot> {
         leases: (0..size).map(|at| lease(at, size)).collect(),
         book: Book::default(),
         meters: vec![None; tree.len()],
+        meter_stale: vec![],
         memory: Memory::default(),
         tree,
     };

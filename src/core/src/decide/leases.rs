@@ -9,6 +9,7 @@ mod bid;
 mod shed;
 
 use super::limits::{Limits, stages};
+use super::obligations::{self, Duty};
 use super::range::Range;
 use crate::bid::Bid;
 use crate::clear::{Award, clear};
@@ -17,7 +18,7 @@ use crate::lease::{
     consider_all, serve,
 };
 use crate::plan::{LeaseAward, Reason};
-use crate::snapshot::{Load, Member, Pool, Snapshot};
+use crate::snapshot::{Load, Member, Obligation, Pool, Snapshot};
 use crate::tree::NodeId;
 use crate::units::{Span, Time, UsdPerMwh, Watts, mul_div_up};
 
@@ -78,6 +79,8 @@ pub(super) struct Leases {
     pub(super) levels: Vec<Level>,
     /// By lease: what a MWh is worth to it; the most for a firm one.
     pub(super) values: Vec<UsdPerMwh>,
+    /// By lease: it runs, and may be given notice now.
+    free: Vec<bool>,
     /// When one of them changes by time alone.
     pub(super) wake: Option<Time>,
 }
@@ -144,16 +147,16 @@ pub(super) fn reserved(snapshot: &Snapshot, leases: &Leases) -> Vec<Watts> {
     reserved
 }
 
-/// Serves every lease. `loads`: the bids of all loads, GPU nodes at their floors.
+/// Serves every lease. `loads`: the bids of all loads, GPU nodes at their floors, and the obligations on them.
 pub(super) fn serve_all(
     snapshot: &Snapshot,
     limits: &Limits<'_>,
     ranges: &[Range],
-    loads: &[Bid],
+    (loads, duties): (&[Bid], &[Duty<'_>]),
     price: Option<UsdPerMwh>,
 ) -> Leases {
     let claims = claims(snapshot);
-    let wanted = economics(snapshot, limits, &claims, loads, price);
+    let wanted = economics(snapshot, limits, &claims, (loads, duties), price);
     let horizon = claims.iter().map(|c| c.contract.offer.terms.notice).max().unwrap_or_default();
     let stages = stages(snapshot, horizon);
     let forced = shed::forced(snapshot, &stages, &claims, &wanted, loads);
@@ -198,7 +201,7 @@ fn economics(
     snapshot: &Snapshot,
     limits: &Limits<'_>,
     claims: &[Claim<'_>],
-    loads: &[Bid],
+    (loads, duties): (&[Bid], &[Duty<'_>]),
     price: Option<UsdPerMwh>,
 ) -> Vec<Ask> {
     let all = |claim: &Claim<'_>| Ask { wanted: Wanted::all(claim.contract), reason: None };
@@ -230,6 +233,15 @@ fn economics(
         let bid = if concerned(claim) { bid::jobs(snapshot, claim) } else { None };
         bid.unwrap_or_else(|| Bid::must_run(claim.node, Watts::ZERO))
     }));
+    let serves = |claim: &Claim<'_>, duty: &Duty<'_>| {
+        let terms = &claim.contract.offer.terms;
+        concerned(claim) && free(claim) && duty.obligation.takes_lease(&snapshot.tree, claim.node, terms.notice)
+    };
+    let members = |duty: &Duty<'_>| {
+        let own = claims.iter().enumerate().filter(|(_, claim)| serves(claim, duty)).map(|(at, _)| loads.len() + at);
+        obligations::containers(snapshot, duty).into_iter().chain(own).collect()
+    };
+    obligations::hold(duties, (&limits.tree, price), &mut bids, members, |_| Watts::ZERO);
     let cleared = clear(&limits.tree, &bids, price);
     let awards = cleared.awards.get(loads.len()..).unwrap_or_default();
     for ((claim, ask), award) in claims.iter().zip(&mut asks).zip(awards).filter(|((c, _), _)| concerned(c) && free(c))
@@ -288,7 +300,13 @@ fn considered(snapshot: &Snapshot, ranges: &[Range]) -> Leases {
             award.state = answer.state;
         }
     }
-    Leases { awards, levels: vec![Level::default(); count], values: vec![UsdPerMwh::ZERO; count], wake: None }
+    Leases {
+        awards,
+        levels: vec![Level::default(); count],
+        values: vec![UsdPerMwh::ZERO; count],
+        free: vec![false; count],
+        wake: None,
+    }
 }
 
 fn standing(lease: &Lease) -> LeaseAward {
@@ -315,12 +333,55 @@ impl Leases {
         if let Some(value) = self.values.get_mut(claim.at) {
             *value = bid::worth(&contract);
         }
+        if let Some(free) = self.free.get_mut(claim.at) {
+            *free = claim.busy && contract.stance(claim.lead, now) == Stance::Free;
+        }
         self.wake = [self.wake, wake].into_iter().flatten().min();
         if let Some(award) = self.awards.get_mut(claim.at) {
             let contract = Box::new(contract);
             let state = if ended { LeaseState::Ended(contract) } else { LeaseState::Accepted(contract) };
             *award = LeaseAward { state, reason, urgent };
         }
+    }
+}
+
+impl Leases {
+    /// The leases that a shed for this obligation could take in time, with what each may use.
+    fn serving<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        obligation: &'a Obligation,
+    ) -> impl Iterator<Item = (&'a Lease, Level)> {
+        let serves = |lease: &Lease| {
+            let LeaseState::Accepted(contract) = &lease.state else { return false };
+            let Delivery::Jobs { pool, .. } = contract.offer.delivery else { return false };
+            let node = snapshot.pools.get(pool as usize).map(|pool| pool.node);
+            node.is_some_and(|node| obligation.takes_lease(&snapshot.tree, node, contract.offer.terms.notice))
+        };
+        let rows = snapshot.leases.iter().zip(&self.levels).zip(&self.free);
+        rows.filter(move |((lease, _), free)| **free && serves(lease)).map(|((lease, level), _)| (lease, *level))
+    }
+
+    /// What leases may draw now that a shed for this obligation could take in time, W.
+    pub(super) fn draw_for(&self, snapshot: &Snapshot, obligation: &Obligation) -> Watts {
+        self.serving(snapshot, obligation).map(|(_, level)| level.watts).sum()
+    }
+
+    /// What of that is seen to be drawn: no more than their nodes draw above lowest caps, W.
+    pub(super) fn drawn_for(&self, snapshot: &Snapshot, obligation: &Obligation, ranges: &[Range]) -> Watts {
+        let floor = |load: &Load| ranges.get(load.id.index()).map_or(Watts::MAX, |range| range.floor);
+        let above = |load: &Load| (load.drawn.unwrap_or_default() - floor(load)).at_least_zero();
+        let mut left: Vec<Watts> = snapshot.loads.iter().map(above).collect();
+        let mut drawn = Watts::ZERO;
+        for (lease, level) in self.serving(snapshot, obligation) {
+            for (load, gpus) in shares(snapshot, lease) {
+                let Some(left) = left.get_mut(load.id.index()) else { continue };
+                let part = per_gpu(snapshot, load, level, gpus).min(*left);
+                *left -= part;
+                drawn += part;
+            }
+        }
+        drawn
     }
 }
 
@@ -338,7 +399,9 @@ fn reason(contract: &Contract, held: Option<Barred>, ask: &Ask, now: Time) -> Re
     }
     match held {
         Some(Barred::MinimumRun { until }) if !less => return Reason::MinimumOn { until },
-        Some(Barred::Events { .. } | Barred::Allowance { .. }) if !less => return Reason::AllowanceSpent,
+        Some(Barred::Events { until } | Barred::Allowance { until }) if !less => {
+            return Reason::AllowanceSpent { until };
+        }
         _ => {}
     }
     match &ask.reason {

@@ -109,6 +109,7 @@ fn load(measured: Option<i64>, wants_more: bool) -> Load {
         setpoint: kw(1_000),
         bound: Bound { watts: kw(1_000), basis: Basis::Known, since: NOW },
         proof_within: Span::ZERO,
+        drawn: None,
         measured: measured.map(|watts| Reading { watts: kw(watts), error: Watts::ZERO, time: NOW }),
         wants_more,
     }

@@ -109,6 +109,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
             bound: Bound { watts: setpoint, basis: Basis::Known, since: now },
             proof_within: Span::seconds(30),
             measured: None,
+            drawn: None,
             wants_more: false,
         }
     };
@@ -116,6 +117,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
         now,
         tree: tree(),
         limits: vec![],
+        obligations: vec![],
         lockouts: vec![],
         price: Quote::Fresh { value: UsdPerMwh::dollars(60), since: now },
         hashprice: Quote::Fresh { value: UsdPerPhDay::dollars(50), since: now },
@@ -127,6 +129,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
         leases: vec![],
         book: Book::default(),
         meters: vec![None; 3],
+        meter_stale: vec![],
         memory: Memory::default(),
     }
 }
@@ -251,6 +254,7 @@ impl World {
             };
             let watts = load.setpoint.min(self.usable[at]);
             load.measured = Some(Reading { watts, error: Watts::ZERO, time: now });
+            load.drawn = Some(watts);
             load.wants_more = self.usable[at] > load.setpoint;
         }
         let nodes: Vec<LoadId> =
