@@ -6,6 +6,7 @@
 //! served, and keeps whatever its terms say.
 
 mod bid;
+mod reserve;
 mod shed;
 
 use super::limits::{Limits, stages};
@@ -18,7 +19,7 @@ use crate::lease::{
     consider_all, serve,
 };
 use crate::plan::{LeaseAward, Reason};
-use crate::snapshot::{Load, Member, Obligation, Pool, Snapshot};
+use crate::snapshot::{Load, Member, Pool, Snapshot};
 use crate::tree::NodeId;
 use crate::units::{Span, Time, UsdPerMwh, Watts, mul_div_up};
 
@@ -342,46 +343,6 @@ impl Leases {
             let state = if ended { LeaseState::Ended(contract) } else { LeaseState::Accepted(contract) };
             *award = LeaseAward { state, reason, urgent };
         }
-    }
-}
-
-impl Leases {
-    /// The leases that a shed for this obligation could take in time, with what each may use.
-    fn serving<'a>(
-        &'a self,
-        snapshot: &'a Snapshot,
-        obligation: &'a Obligation,
-    ) -> impl Iterator<Item = (&'a Lease, Level)> {
-        let serves = |lease: &Lease| {
-            let LeaseState::Accepted(contract) = &lease.state else { return false };
-            let Delivery::Jobs { pool, .. } = contract.offer.delivery else { return false };
-            let node = snapshot.pools.get(pool as usize).map(|pool| pool.node);
-            node.is_some_and(|node| obligation.takes_lease(&snapshot.tree, node, contract.offer.terms.notice))
-        };
-        let rows = snapshot.leases.iter().zip(&self.levels).zip(&self.free);
-        rows.filter(move |((lease, _), free)| **free && serves(lease)).map(|((lease, level), _)| (lease, *level))
-    }
-
-    /// What leases may draw now that a shed for this obligation could take in time, W.
-    pub(super) fn draw_for(&self, snapshot: &Snapshot, obligation: &Obligation) -> Watts {
-        self.serving(snapshot, obligation).map(|(_, level)| level.watts).sum()
-    }
-
-    /// What of that is seen to be drawn: no more than their nodes draw above lowest caps, W.
-    pub(super) fn drawn_for(&self, snapshot: &Snapshot, obligation: &Obligation, ranges: &[Range]) -> Watts {
-        let floor = |load: &Load| ranges.get(load.id.index()).map_or(Watts::MAX, |range| range.floor);
-        let above = |load: &Load| (load.drawn.unwrap_or_default() - floor(load)).at_least_zero();
-        let mut left: Vec<Watts> = snapshot.loads.iter().map(above).collect();
-        let mut drawn = Watts::ZERO;
-        for (lease, level) in self.serving(snapshot, obligation) {
-            for (load, gpus) in shares(snapshot, lease) {
-                let Some(left) = left.get_mut(load.id.index()) else { continue };
-                let part = per_gpu(snapshot, load, level, gpus).min(*left);
-                *left -= part;
-                drawn += part;
-            }
-        }
-        drawn
     }
 }
 
