@@ -143,6 +143,7 @@ fn policy() -> Policy {
         up_watts_per_minute: Watts::mega(10_000),
         down_watts_per_minute: Watts::mega(10_000),
         dead_band: UsdPerMwh::dollars(5),
+        allowance_price: UsdPerMwh::dollars(40),
         expected_excursion: Span::minutes(15),
         trim_margin: Ppm::percent(5),
         trim_after: Span::minutes(10),

@@ -235,6 +235,7 @@ impl Site {
             up_watts_per_minute: spec.ramp.up_watts_per_minute.map_or(step, |w| w.watts()),
             down_watts_per_minute: spec.ramp.economic_down_watts_per_minute.map_or(step, |w| w.watts()),
             dead_band: spec.policy.dead_band_per_mwh.usd_per_mwh(),
+            allowance_price: spec.policy.allowance_price_per_mwh.usd_per_mwh(),
             expected_excursion: EXPECTED_EXCURSION,
             trim_margin: spec.policy.trim_margin_percent.ppm(),
             trim_after: TRIM_AFTER,

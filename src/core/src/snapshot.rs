@@ -168,6 +168,9 @@ pub struct Policy {
     pub down_watts_per_minute: Watts,
     /// An economic choice is changed only when it is worth at least this much more.
     pub dead_band: UsdPerMwh,
+    /// What a MWh withheld from a lease fetched on average above what the lease is worth: the base of the price of
+    /// allowance ([`crate::lease::budget_price`]).
+    pub allowance_price: UsdPerMwh,
     /// How long a price excursion is taken to last when a stop's cost is weighed against it.
     pub expected_excursion: Span,
     /// The share by which an award may exceed what the load has shown it uses, before it is trimmed.

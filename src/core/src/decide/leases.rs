@@ -40,6 +40,8 @@ pub(super) struct Claim<'a> {
     pub(super) busy: bool,
     /// From a grant to the running Jobs, at the worst.
     pub(super) lead: Span,
+    /// What withholding a MWh costs in allowance used up.
+    pub(super) allowance: UsdPerMwh,
 }
 
 impl Claim<'_> {
@@ -158,8 +160,9 @@ pub(super) fn serve_all(
 ) -> Leases {
     let claims = claims(snapshot);
     let wanted = economics(snapshot, limits, &claims, (loads, duties), price);
-    let horizon = claims.iter().map(|c| c.contract.offer.terms.notice).max().unwrap_or_default();
-    let stages = stages(snapshot, horizon);
+    let notice = claims.iter().map(|c| c.contract.offer.terms.notice).max().unwrap_or_default();
+    // Limits that fall within one notice of each other are told of together.
+    let stages = stages(snapshot, Span::new(notice.get().saturating_mul(2)));
     let forced = shed::forced(snapshot, &stages, &claims, &wanted, loads);
     let mut leases = considered(snapshot, ranges);
     let asks = wanted.into_iter().zip(forced);
@@ -192,7 +195,8 @@ fn claims(snapshot: &Snapshot) -> Vec<Claim<'_>> {
         let lead = Span::new(shed.saturating_add(ramped));
         let busy = pool.is_some() && (lease.has_work || lease.has_pods);
         let stance = contract.stance(lead, snapshot.now);
-        claims.push(Claim { at, contract, pool, node, gpus, stance, busy, lead });
+        let allowance = bid::allowance(snapshot, contract);
+        claims.push(Claim { at, contract, pool, node, gpus, stance, busy, lead, allowance });
     }
     claims
 }
@@ -217,6 +221,9 @@ fn economics(
         }
         return asks;
     };
+    for (claim, ask) in claims.iter().zip(&mut asks).filter(|(c, _)| c.pool.is_none() || c.busy) {
+        ask.reason = barred(claim, price);
+    }
     for (claim, ask) in claims.iter().zip(&mut asks).filter(|(c, _)| c.pool.is_none() && free(c)) {
         let value = bid::hall(snapshot, claim);
         if value <= price {
@@ -253,6 +260,17 @@ fn economics(
         }
     }
     asks
+}
+
+/// What keeps a flexible lease on although power is worth more than it: its terms.
+fn barred(claim: &Claim<'_>, price: UsdPerMwh) -> Option<Reason> {
+    let Stance::MustRun(barred) = claim.stance else { return None };
+    match barred {
+        _ if bid::worth(claim.contract, UsdPerMwh::ZERO) > price => None,
+        Barred::Events { until } | Barred::Allowance { until } => Some(Reason::AllowanceSpent { until }),
+        Barred::MinimumRun { until } => Some(Reason::MinimumOn { until }),
+        Barred::Firm | Barred::NotYet { .. } | Barred::TermEnds { .. } | Barred::Due => None,
+    }
 }
 
 fn why(award: &Award, price: UsdPerMwh) -> Reason {
@@ -332,7 +350,7 @@ impl Leases {
             *level = Level { watts: contract.grant.watts, cap: contract.grant.cap };
         }
         if let Some(value) = self.values.get_mut(claim.at) {
-            *value = bid::worth(&contract);
+            *value = bid::worth(&contract, claim.allowance);
         }
         if let Some(free) = self.free.get_mut(claim.at) {
             *free = claim.busy && contract.stance(claim.lead, now) == Stance::Free;
@@ -366,6 +384,7 @@ fn reason(contract: &Contract, held: Option<Barred>, ask: &Ask, now: Time) -> Re
         _ => {}
     }
     match &ask.reason {
+        Some(reason @ (Reason::AllowanceSpent { .. } | Reason::MinimumOn { .. })) if !less => reason.clone(),
         Some(reason) if less => reason.clone(),
         // Curtailed by nothing that stands now: it comes back as soon as its terms and the room allow.
         None if less => Reason::Ramp,

@@ -90,6 +90,7 @@ fn policy() -> Policy {
         up_watts_per_minute: kw(1),
         down_watts_per_minute: kw(1),
         dead_band: UsdPerMwh::ZERO,
+        allowance_price: UsdPerMwh::ZERO,
         expected_excursion: Span::ZERO,
         trim_margin: Ppm::percent(10),
         trim_after: Span::minutes(5),

@@ -84,6 +84,7 @@ fn policy() -> Policy {
         up_watts_per_minute: kw(5_000),
         down_watts_per_minute: kw(5_000),
         dead_band: UsdPerMwh::dollars(4),
+        allowance_price: UsdPerMwh::ZERO,
         expected_excursion: minutes(15),
         trim_margin: Ppm::percent(5),
         trim_after: minutes(10),
