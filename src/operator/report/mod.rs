@@ -8,6 +8,7 @@ mod events;
 mod facts;
 mod feed;
 mod leases;
+mod obligations;
 mod owners;
 mod pools;
 mod seen;
@@ -24,7 +25,7 @@ use super::observe::Prices;
 use super::problem::{Cause, Problem};
 use super::reason::Names;
 use super::site::{LoadRow, Site};
-use super::tables::Tables;
+use super::tables::{METER_STALE, Tables};
 use super::{Purpose, Purposed};
 use crate::api::common::{Conditioned, Statement, clear_condition, set_condition};
 use crate::link::Report;
@@ -46,8 +47,6 @@ const AT_ONCE: Span = Span::seconds(1);
 const SILENT: Span = Span::seconds(30);
 /// A new load, or one of a new leader, may take this much longer than its proof until it counts as silent.
 const STARTING: Span = Span::seconds(60);
-/// A meter is stale at this age where the site's own does not say.
-const METER_STALE: Span = Span::seconds(90);
 
 /// What one turn of the loop knows besides the site.
 pub(super) struct Turn<'a> {
@@ -211,12 +210,13 @@ impl<'a> Scene<'a> {
     /// The nodes whose meter is too old to raise by, with the last sample's time.
     fn stale_meters(&self) -> Vec<(NodeId, Option<Time>)> {
         let spec = &self.tables.budget.spec;
-        let after = spec.meter.as_ref().map_or(METER_STALE, |meter| Span::seconds(meter.stale_seconds));
+        let after = self.tables.meter_stale();
+        let after = |node: NodeId| after.get(node.index()).copied().unwrap_or(METER_STALE);
         let site = spec.meter.is_some().then_some(NodeId::SITE);
         let feeders = spec.feeders.iter().filter(|f| f.meter.is_some()).filter_map(|f| self.tables.tree.find(&f.name));
         let metered = site.into_iter().chain(feeders);
         let last = metered.map(|node| (node, self.site.meters.get(node.index()).copied().flatten().map(|r| r.time)));
-        last.filter(|(_, time)| time.is_none_or(|time| self.now.since(time) > after)).collect()
+        last.filter(|(node, time)| time.is_none_or(|time| self.now.since(time) > after(*node))).collect()
     }
 
     /// Nodes whose bounds pass what they may be, but for those that only a grid event asks less of, in its time.
