@@ -4,6 +4,7 @@
 //! halls each, and its limit binds. `calm`: nothing has changed since the last decision. `stormy`: the price moved so
 //! that miners and leases change sides, a limit comes, and the meter of one hall is stale.
 
+use ampacity::digest::sha256_hex;
 use ampacity_core::bid::{Bid, Container, MiningValue};
 use ampacity_core::curve::{CapCurve, CapPoint, MinerCurve, Preset};
 use ampacity_core::decide::decide;
@@ -87,13 +88,14 @@ fn load(at: u32) -> Load {
     let setpoint = if miner { Watts::kilo(790) } else { Watts::new(7_600) };
     Load {
         id: LoadId(at),
-        name: format!("load-{at}"),
+        name: format!("load-{at}").into(),
         node: if miner { NodeId(hall) } else { NodeId(1 + feeder) },
         member: if miner { Member::Fleet((at / 2) % 5) } else { Member::Pool(feeder) },
         nameplate: if miner { Watts::kilo(1_300) } else { Watts::new(7_600) },
         setpoint,
         bound: Bound { watts: setpoint, basis: Basis::Known, since: NOW },
         proof_within: Span::seconds(30),
+        drawn: Some(setpoint),
         measured: Some(Reading { watts: setpoint, error: Watts::new(100), time: NOW }),
         wants_more: true,
     }
@@ -142,6 +144,7 @@ fn policy() -> Policy {
         up_watts_per_minute: Watts::mega(10_000),
         down_watts_per_minute: Watts::mega(10_000),
         dead_band: UsdPerMwh::dollars(5),
+        allowance_price: UsdPerMwh::dollars(40),
         expected_excursion: Span::minutes(15),
         trim_margin: Ppm::percent(5),
         trim_after: Span::minutes(10),
@@ -157,6 +160,7 @@ fn site(size: u32) -> Result<Snapshot> {
     let mut snapshot = Snapshot {
         now: NOW,
         limits: vec![],
+        obligations: vec![],
         lockouts: vec![],
         price: Quote::Fresh { value: UsdPerMwh::dollars(45), since: NOW },
         hashprice: Quote::Fresh { value: UsdPerPhDay::dollars(50), since: NOW },
@@ -168,6 +172,7 @@ fn site(size: u32) -> Result<Snapshot> {
         leases: (0..size).map(|at| lease(at, size)).collect(),
         book: Book::default(),
         meters: vec![None; tree.len()],
+        meter_stale: vec![],
         memory: Memory::default(),
         tree,
     };
@@ -180,7 +185,7 @@ fn site(size: u32) -> Result<Snapshot> {
 
 /// Everybody obeys, and a minute passes.
 fn tick(snapshot: &mut Snapshot) {
-    let plan = decide(snapshot);
+    let plan = decide(snapshot, sha256_hex);
     snapshot.now = snapshot.now.after(Span::minutes(1));
     for (load, award) in snapshot.loads.iter_mut().zip(&plan.loads) {
         load.setpoint = award.watts;
@@ -263,8 +268,12 @@ fn run(criterion: &mut Criterion) -> Result<()> {
     for size in [1_000, 10_000] {
         let calm = site(size)?;
         let stormy = stormy(&calm);
-        group.bench_function(BenchmarkId::new("calm", size), |bench| bench.iter(|| decide(black_box(&calm))));
-        group.bench_function(BenchmarkId::new("stormy", size), |bench| bench.iter(|| decide(black_box(&stormy))));
+        group.bench_function(BenchmarkId::new("calm", size), |bench| {
+            bench.iter(|| decide(black_box(&calm), sha256_hex))
+        });
+        group.bench_function(BenchmarkId::new("stormy", size), |bench| {
+            bench.iter(|| decide(black_box(&stormy), sha256_hex))
+        });
     }
     group.sample_size(10);
     for size in [100, 1_000] {

@@ -104,7 +104,7 @@ impl Metrics {
         let set = |family: &Family<OfLoad, Gauge>, watts: Option<Watts>| {
             family.clear();
             if let Some(watts) = watts {
-                family.get_or_create(&OfLoad { load: report.load.clone() }).set(watts.get());
+                family.get_or_create(&OfLoad { load: report.load.to_string() }).set(watts.get());
             }
         };
         set(&self.limit, agent.limit());

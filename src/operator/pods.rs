@@ -17,10 +17,10 @@ use crate::api::common::LoadKind;
 use crate::api::controllable_load::LoadOwner;
 use crate::api::power_budget::Mode;
 use crate::api::{AGENT_TEMPLATE_ANNOTATION, BUDGET_LABEL, LOAD_LABEL, OWNER_LABEL};
+use crate::digest::sha256_hex;
 use crate::store::{Key, Kind, PodFacts, Write};
 use ampacity_core::units::{Span, Time};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Pods are looked over so often: kubelets and people are slower.
@@ -151,7 +151,7 @@ fn container(load: &str, options: &PodOptions) -> Value {
 /// Tells one form of the template from another; what differs from load to load never changes.
 fn form(namespace: &str, options: &PodOptions) -> String {
     let any = json!([namespace, options.priority_class, spec("", options)]);
-    Sha256::digest(any.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    sha256_hex(any.to_string().as_bytes()).chars().take(16).collect()
 }
 
 /// A load as its pod is decided on.
@@ -264,7 +264,8 @@ fn left_over<'a>(cache: &'a Cache, sites: &BTreeMap<String, Site>, namespace: &s
         return orphans;
     }
     let tables = sites.values().filter_map(|site| site.tables.as_ref());
-    let wanted: BTreeSet<String> = tables.flat_map(|tables| tables.wanted_loads().map(|want| want.name)).collect();
+    let wanted: BTreeSet<String> =
+        tables.flat_map(|tables| tables.wanted.iter().map(|want| want.name.clone())).collect();
     orphans.into_iter().filter(|pod| pod.agent_of.as_ref().is_none_or(|load| !wanted.contains(load))).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Decisions on small sites, whole, and properties over random ones.
 
 mod leases;
+mod obligations;
 mod safety;
 mod world;
 
@@ -11,7 +12,7 @@ use crate::snapshot::{Member, Quote, Reading};
 use crate::tree::NodeId;
 use crate::units::{Span, Time, Usd, UsdPerMwh, UsdPerPhDay, Watts};
 use proptest::prelude::*;
-use world::{HALL_A, HALL_B, World, kw, minutes, snapshot};
+use world::{HALL_A, HALL_B, World, digest, kw, minutes, snapshot};
 
 fn award(kilowatts: i64, reason: Reason) -> LoadAward {
     LoadAward { watts: kw(kilowatts), reason, urgent: false }
@@ -31,7 +32,7 @@ fn a_settled_site_runs_what_is_worth_more_than_power_and_says_why_not_the_rest()
     let mut world = World::new(snapshot(2, 1));
     world.price(60);
     world.run(minutes(10), Span::seconds(1));
-    let plan = decide(&world.snapshot);
+    let plan = decide(&world.snapshot, digest);
     let next = UsdPerMwh::new(44_642_857);
     let below = Reason::BelowPrice { value: next, price: UsdPerMwh::dollars(60) };
     assert_eq!(
@@ -48,6 +49,7 @@ fn a_settled_site_runs_what_is_worth_more_than_power_and_says_why_not_the_rest()
                 LoadAward { watts: Watts::new(3_600), reason: Reason::NoLease, urgent: false },
             ],
             leases: vec![],
+            obligations: vec![],
             nodes: vec![
                 NodeAward { awarded: Watts::new(1_483_600), ..node(10_000, 0) },
                 node(6_000, 1_480),
@@ -165,7 +167,7 @@ fn an_empty_site_has_an_empty_plan() {
     let mut empty = snapshot(0, 0);
     empty.fleets.clear();
     empty.pools.clear();
-    let plan = decide(&empty);
+    let plan = decide(&empty, digest);
     assert_eq!((plan.wants, plan.loads, plan.leases), (vec![], vec![], vec![]));
 }
 
@@ -175,7 +177,7 @@ fn a_snapshot_that_points_nowhere_still_gives_a_plan() {
     wild.loads[0].member = Member::Fleet(9);
     wild.loads[1].node = NodeId(77);
     wild.loads[2].member = Member::Pool(9);
-    let plan = decide(&wild);
+    let plan = decide(&wild, digest);
     assert_eq!(plan.loads.len(), 3);
     assert_eq!(plan.loads[1].watts, wild.loads[1].setpoint.min(kw(1_188)));
 }
@@ -205,8 +207,8 @@ proptest! {
             let memory = awarded.into_iter().map(|w| crate::memory::LoadMemory { awarded: kw(w), ..Default::default() });
             snapshot.memory.loads = memory.collect();
         }
-        let plan = decide(&snapshot);
-        prop_assert_eq!(format!("{plan:?}"), format!("{:?}", decide(&snapshot.clone())));
+        let plan = decide(&snapshot, digest);
+        prop_assert_eq!(format!("{plan:?}"), format!("{:?}", decide(&snapshot.clone(), digest)));
         // Six floors of 50 kW, and a node of 3.6: they fit wherever the limit is at least that.
         for (node, award) in plan.nodes.iter().enumerate() {
             if award.capacity >= kw(304) {
