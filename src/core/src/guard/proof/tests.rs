@@ -2,6 +2,7 @@
 
 mod chance;
 mod choice;
+mod faults;
 mod rules;
 
 use super::*;
