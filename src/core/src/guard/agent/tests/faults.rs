@@ -36,6 +36,14 @@ fn a_renewal_seen_by_a_clock_ahead_lasts_no_longer_than_one_seen_now() {
 }
 
 #[test]
+fn a_renewal_by_an_earlier_leader_heard_late_changes_nothing() {
+    let (mut agent, accepting) = rising();
+    assert_eq!(agent.step(leader(6, at(22)), at(22)), []);
+    assert_eq!(agent.step(leader(7, at(12)), at(22)), []);
+    assert_eq!(agent.step(accepted(3, accepting), at(22)), [device(4, 70, Some(at(29)))]);
+}
+
+#[test]
 fn a_permit_under_one_order_raises_nothing_under_another_even_below_what_was_stated() {
     let (mut agent, accepting) = rising();
     assert_eq!(agent.step(accepted(3, accepting), at(22)), [device(4, 70, Some(at(29)))]);
@@ -107,7 +115,9 @@ fn the_heartbeat_says_what_the_devices_may_be_raised_to_whatever_they_prove_mean
     assert_eq!(agent.step(Input::Devices { command: 4, proof: proof(50) }, at(23)), []);
     assert_eq!(agent.heartbeat(at(23)), Some(beat), "they may rise yet");
     let mut low = holding();
-    let unsettled = Input::Devices { command: 3, proof: Proof { settled: false, ..proof(20) } };
+    let down = low.step(read(view(20, order(7, 2), 4, stated(40, order(7, 1), 1))), at(21));
+    assert_eq!(down, [device(4, 20, None)]);
+    let unsettled = Input::Devices { command: 4, proof: Proof { settled: false, ..proof(20) } };
     assert_eq!(low.step(unsettled, at(21)), []);
     assert_eq!(low.heartbeat(at(21)).unwrap().ceiling, w(40), "what has not settled lowers nothing");
 }

@@ -139,6 +139,10 @@ fn a_heartbeat_lowers_nothing_and_one_that_says_more_than_was_stated_renews_noth
     hear(&mut ledger, Heartbeat { ceiling: w(20), ..beat }, T);
     assert_eq!(counts(&ledger, 0, T), (40, Basis::Known), "what was stated is what may be counted with");
     assert_eq!(counts(&ledger, 0, at(31)), (40, Basis::Known));
+    let mut lowered = ledger.clone();
+    let stands = lowered.view(LoadId(0)).and_then(|view| view.stated);
+    see(&mut lowered, 0, LoadView { stated: stands, ..view(10, 0, order(EPOCH, 1), 3) }, T);
+    assert_eq!(counts(&lowered, 0, T), (40, Basis::Proving), "20 W are proved, 40 W are stated");
     hear(&mut ledger, Heartbeat { ceiling: w(70), proof_expires: at(61), ..beat }, T);
     assert_eq!(counts(&ledger, 0, T), (70, Basis::Proving));
     assert_eq!(counts(&ledger, 0, at(31)), (100, Basis::Expired));
