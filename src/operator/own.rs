@@ -48,10 +48,11 @@ pub(super) fn births(site: &mut Site, options: &Options, now: Time) -> Vec<Purpo
         writes.push((Write::Finalizer { key: site.key(), present: true }, Purpose::Other));
         return writes;
     }
-    let missing: Vec<WantedLoad> = tables.wanted_loads().filter(|want| site.id(&want.name).is_none()).collect();
+    let unborn = site.wanted().filter(|(_, id)| id.is_none());
+    let missing: Vec<WantedLoad> = unborn.map(|(want, _)| want.clone()).collect();
     let kept = site.kept_nameplates();
     site.nameplates = needed(site, &missing);
-    let covered = |want: &WantedLoad| {
+    let covered = |want: &&WantedLoad| {
         let Some(node) = tables.terms(want.member).and_then(|terms| tables.tree.node(terms.node)) else { return false };
         let needs = site.nameplates.get(&node.name).copied().unwrap_or_default();
         kept.get(&node.name).is_some_and(|watts| *watts >= needs)

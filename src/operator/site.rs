@@ -5,7 +5,7 @@ use super::cache::Cache;
 use super::observe::Prices;
 use super::problem::Problem;
 use super::report::Told;
-use super::tables::{FirstSeen, LoadTerms, Tables};
+use super::tables::{FirstSeen, LoadTerms, Tables, WantedLoad};
 use super::tenants::LeaseRow;
 use crate::api::{ControllableLoad, PowerBudget};
 use crate::link::Report;
@@ -40,7 +40,7 @@ pub struct LoadRow {
     /// Its feeder, nameplate, fallback and proof time.
     pub terms: LoadTerms,
     /// The agent's newest report and when it arrived.
-    pub report: Option<(Report, Time)>,
+    pub report: Option<(Arc<Report>, Time)>,
     /// It is being deleted.
     pub leaving: bool,
     /// Proved at 0 W, or a named person gave their word: when it is gone, it counts nothing.
@@ -61,6 +61,10 @@ pub struct Site {
     /// Its loads, by [`LoadId`].
     pub rows: Vec<LoadRow>,
     pub(super) ids: BTreeMap<String, LoadId>,
+    /// By place in [`Tables::wanted`]: its row, once it exists. Worked out anew with the tables and with every new row.
+    born: Vec<Option<LoadId>>,
+    /// What of the configured tree the guard could not take over, as it stands in `problems`.
+    not_followed: Option<Problem>,
     /// The guard's account, while this operator leads.
     pub ledger: Option<Ledger>,
     /// What the last decision left.
@@ -88,6 +92,12 @@ pub struct Site {
 }
 
 impl Site {
+    /// Whether it orders what it decides.
+    pub fn is_active(&self) -> bool {
+        let mode = self.tables.as_ref().map(|tables| tables.budget.spec.policy.mode);
+        mode == Some(crate::api::power_budget::Mode::Active)
+    }
+
     /// A site of which nothing is known.
     pub fn new(name: &str) -> Self {
         Self {
@@ -97,6 +107,8 @@ impl Site {
             first_seen: FirstSeen::new(),
             rows: Vec::new(),
             ids: BTreeMap::new(),
+            born: Vec::new(),
+            not_followed: None,
             ledger: None,
             memory: Memory::default(),
             plan: None,
@@ -126,8 +138,23 @@ impl Site {
         self.first_seen.retain(|name, _| cache.event(&Key::cluster(Kind::GridEvent, name)).is_some());
         let (tables, problems) = Tables::read(cache, budget, &self.first_seen);
         self.problems = problems;
+        self.not_followed = None;
         if let Some(tables) = tables {
             self.tables = Some(tables);
+        }
+        self.assign_members();
+    }
+
+    /// Takes the budget's new status in, where nothing else that the tables are read from has changed.
+    pub fn read_status(&mut self, budget: &Arc<PowerBudget>) {
+        // A budget that is not followed is not taken over by its status either.
+        if let Some(tables) =
+            self.tables.as_mut().filter(|t| t.budget.metadata.generation == budget.metadata.generation)
+        {
+            tables.budget = budget.clone();
+        }
+        if let Some(problem) = self.not_followed.take() {
+            self.problems.retain(|other| *other != problem);
         }
         self.assign_members();
     }
@@ -149,6 +176,9 @@ impl Site {
     /// Brings the guard's tree up to the configured one: a tree that was set a turn ago is accepted, another is set.
     /// A tree that lacks a node with loads is refused; the one before it stays.
     pub fn follow_tree(&mut self) {
+        if self.ledger.is_none() {
+            return;
+        }
         let Some(tree) = self.tree() else { return };
         let Some(ledger) = &mut self.ledger else { return };
         if *ledger.tree() == tree {
@@ -157,6 +187,7 @@ impl Site {
             let message = format!("spec.feeders: {missing}");
             let problem = Problem::invalid(Key::cluster(Kind::PowerBudget, &self.name), message);
             if !self.problems.contains(&problem) {
+                self.not_followed = Some(problem.clone());
                 self.problems.push(problem);
             }
         } else {
@@ -180,6 +211,7 @@ impl Site {
     pub fn lead(&mut self, epoch: u64, cache: &Cache, now: Time) -> Result<(), Exit> {
         self.rows.clear();
         self.ids.clear();
+        self.assign_members();
         self.memory = Memory::default();
         self.leases.clear();
         self.told = Told::default();
@@ -257,19 +289,28 @@ impl Site {
     /// Says of every load what it is one of, by the names that the tables give their loads.
     fn assign_members(&mut self) {
         let Some(tables) = &self.tables else { return };
-        let members: BTreeMap<String, Member> = tables.wanted_loads().map(|want| (want.name, want.member)).collect();
+        self.born = tables.wanted.iter().map(|want| self.ids.get(&want.name).copied()).collect();
         for row in &mut self.rows {
-            let wanted = members.get(&row.name).copied().filter(|_| !row.leaving);
-            row.member = wanted.unwrap_or(Member::Retired);
+            row.member = Member::Retired;
+        }
+        for (want, id) in tables.wanted.iter().zip(&self.born) {
+            if let Some(row) = id.and_then(|id| self.rows.get_mut(id.index())).filter(|row| !row.leaving) {
+                row.member = want.member;
+            }
         }
     }
 
-    /// An agent reported.
+    /// Every load that there is to be, with its place once it exists.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&WantedLoad, Option<LoadId>)> {
+        let wanted = self.tables.iter().flat_map(|tables| &tables.wanted);
+        wanted.zip(self.born.iter().copied())
+    }
+
+    /// The agent of a load reported.
     ///
     /// # Errors
     /// This operator must exit.
-    pub fn hear(&mut self, report: Report, now: Time) -> Result<(), Exit> {
-        let Some(id) = self.id(&report.load) else { return Ok(()) };
+    pub fn hear(&mut self, id: LoadId, report: Arc<Report>, now: Time) -> Result<(), Exit> {
         if let (Some(ledger), Some(ceiling)) = (&mut self.ledger, report.ceiling) {
             let beat =
                 Heartbeat { order: report.order, holder: report.holder, ceiling, proof_expires: report.proof_expires };

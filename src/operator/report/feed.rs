@@ -172,6 +172,7 @@ mod tests {
             loads: loads.iter().map(award).collect(),
             leases: Vec::new(),
             nodes: Vec::new(),
+            obligations: Vec::new(),
             memory: Memory::default(),
             wake: None,
         }

@@ -1,6 +1,7 @@
 //! Decisions on small sites, whole, and properties over random ones.
 
 mod leases;
+mod obligations;
 mod safety;
 mod world;
 
@@ -48,6 +49,7 @@ fn a_settled_site_runs_what_is_worth_more_than_power_and_says_why_not_the_rest()
                 LoadAward { watts: Watts::new(3_600), reason: Reason::NoLease, urgent: false },
             ],
             leases: vec![],
+            obligations: vec![],
             nodes: vec![
                 NodeAward { awarded: Watts::new(1_483_600), ..node(10_000, 0) },
                 node(6_000, 1_480),

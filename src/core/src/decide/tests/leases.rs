@@ -145,6 +145,102 @@ fn where_the_terms_allow_caps_a_limit_lowers_the_cap_before_it_stops_anything() 
     assert_eq!(world.watts()[2..4], [Watts::new(5_200); 2]);
 }
 
+/// A flexible lease that may be capped to 80 % (3.2 kW of 8 above must-run), beside a firm one.
+fn capped() -> World {
+    let mut site = two_leases();
+    let capped = Terms { least_throughput: Ppm::percent(80), ..terms(false) };
+    site.leases[0] = lease(site.now, "tenant/flex", 16, capped);
+    let mut world = World::new(site);
+    world.price(20);
+    world.run(minutes(40), Span::seconds(10));
+    world
+}
+
+#[test]
+fn two_limits_within_one_notice_are_told_of_in_one_and_kept_at_the_first() {
+    let mut world = capped();
+    let now = world.snapshot.now;
+    // The first asks for a cap, the second, five minutes later, for a stop.
+    let at =
+        |after, watts| TimedLimit { from: now.after(minutes(after)), ..event(now, NodeId::SITE, Watts::new(watts)) };
+    world.snapshot.limits = vec![at(35, 124_000), at(30, 127_000)];
+    let binds = now.after(minutes(30)).before(Span::seconds(35));
+    world.run(minutes(25), Span::seconds(1));
+    let notice = contract(&world.snapshot.leases[0]).notice.unwrap();
+    assert_eq!((notice.deadline, notice.to, notice.reason), (binds, Default::default(), NoticeReason::Limit));
+    world.run(minutes(15), Span::seconds(1));
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+    let account = contract(&world.snapshot.leases[0]).account;
+    assert_eq!(account.events, 1);
+}
+
+#[test]
+fn a_second_limit_that_comes_while_a_notice_runs_does_not_put_off_the_first() {
+    let mut world = capped();
+    let now = world.snapshot.now;
+    let at =
+        |after, watts| TimedLimit { from: now.after(minutes(after)), ..event(now, NodeId::SITE, Watts::new(watts)) };
+    world.snapshot.limits = vec![at(30, 127_000)];
+    world.run(minutes(25), Span::seconds(1));
+    let told = contract(&world.snapshot.leases[0]).notice.unwrap();
+    assert_eq!(told.to.watts, Watts::new(3_200));
+    world.snapshot.limits.push(at(34, 124_000));
+    let binds = now.after(minutes(30)).before(Span::seconds(35));
+    while world.snapshot.now < binds {
+        assert_eq!(granted(&world), [kw(8), kw(8)]);
+        world.run(Span::seconds(1), Span::seconds(1));
+    }
+    assert_eq!(granted(&world), [Watts::new(3_200), kw(8)]);
+    // The second one leaves less than a notice: it is an emergency's, with all the time that there is.
+    let second = now.after(minutes(34)).before(Span::seconds(35));
+    while world.snapshot.now < second {
+        assert_eq!(granted(&world), [Watts::new(3_200), kw(8)]);
+        world.run(Span::seconds(1), Span::seconds(1));
+    }
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+}
+
+#[test]
+fn an_allowance_that_runs_out_makes_its_lease_dearer_to_curtail() {
+    // 1602 USD/MWh as above, and 100 of allowance more while it is used up evenly.
+    for (allowance, curtails) in [(0, true), (100, false)] {
+        let mut world = settled(60);
+        world.snapshot.policy.allowance_price = UsdPerMwh::dollars(allowance);
+        world.price(1_650);
+        world.run(minutes(12), Span::seconds(1));
+        assert_eq!(granted(&world) == [Watts::ZERO, kw(8)], curtails, "{allowance}");
+    }
+    let value = |spent: i64| {
+        let mut world = settled(60);
+        world.snapshot.policy.allowance_price = UsdPerMwh::dollars(100);
+        if let LeaseState::Accepted(contract) = &mut world.snapshot.leases[0].state {
+            contract.account.curtailed = minutes(spent);
+        }
+        world.price(20_000);
+        world.run(minutes(12), Span::seconds(1));
+        match world.plan.leases[0].reason {
+            Reason::Curtailed { value, .. } => value.get() / 1_000_000,
+            ref other => panic!("{other:?}"),
+        }
+    };
+    // Of 240 minutes a week 120 are left, then 48: less two since it stopped, and nearly all of the week is ahead.
+    let values = [0, 120, 192].map(value);
+    assert_eq!([values[1] - values[0], values[2] - values[0]], [102, 418]);
+}
+
+#[test]
+fn a_lease_that_runs_on_because_its_allowance_is_spent_says_until_when() {
+    let mut world = settled(60);
+    let start = contract(&world.snapshot.leases[0]).offer.start;
+    if let LeaseState::Accepted(contract) = &mut world.snapshot.leases[0].state {
+        contract.account.curtailed = minutes(240);
+    }
+    world.price(20_000);
+    world.run(minutes(12), Span::seconds(1));
+    assert_eq!(granted(&world), [kw(8), kw(8)]);
+    assert_eq!(world.plan.leases[0].reason, Reason::AllowanceSpent { until: start.after(minutes(7 * 24 * 60)) });
+}
+
 #[test]
 fn a_limit_on_gpus_alone_stops_a_lease_and_no_miner() {
     let mut world = settled(20);
