@@ -220,6 +220,12 @@ impl Agent {
         }
     }
 
+    /// The number of the last command to the devices.
+    #[cfg(test)]
+    pub(super) fn command_number(&self) -> Option<u64> {
+        self.device.as_ref().map(|command| command.number)
+    }
+
     /// What the devices were last told to stay under, W.
     pub fn limit(&self) -> Option<Watts> {
         self.device.as_ref().map(|command| command.limit)
