@@ -163,6 +163,22 @@ fn a_container_that_is_stuck_counts_at_its_bound_and_the_other_makes_room() {
 }
 
 #[test]
+fn a_load_whose_owner_cannot_be_read_stays_as_it_is_and_only_a_lockout_lowers_it() {
+    let mut world = World::new(snapshot(2, 0));
+    world.snapshot.loads[0].member = Member::Kept;
+    for price in [20, 500, 20] {
+        world.price(price);
+        world.run(minutes(10), Span::seconds(1));
+        assert_eq!(world.plan.loads[0], award(740, Reason::Unreadable), "at {price}");
+    }
+    let target = crate::snapshot::LockoutTarget::Load(LoadId(0));
+    world.snapshot.lockouts =
+        vec![crate::snapshot::Lockout { name: "a".into(), holder: "b".into(), target, limit: kw(5) }];
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert_eq!(world.plan.loads[0].watts, kw(5));
+}
+
+#[test]
 fn an_empty_site_has_an_empty_plan() {
     let mut empty = snapshot(0, 0);
     empty.fleets.clear();
