@@ -385,7 +385,7 @@ mod tests {
         let load = |fleet: &str| -> ControllableLoad {
             let yaml = format!(
                 "{{metadata: {{name: {fleet}-0}}, spec: {{budget: west, feeder: west, kind: Miner, \
-                 owner: {{fleet: {fleet}, index: 0}}, nameplateWatts: 1000, fallbackWatts: 0, setpointWatts: 1000, \
+                 protocol: 1, owner: {{fleet: {fleet}, index: 0}}, nameplateWatts: 1000, fallbackWatts: 0, setpointWatts: 1000, \
                  order: {{epoch: 1, sequence: 0}}}}}}"
             );
             serde_yaml::from_str(&yaml).unwrap()
