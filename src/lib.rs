@@ -5,6 +5,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod device;
+pub mod digest;
 pub mod link;
 pub mod market;
 pub mod operator;

@@ -4,6 +4,7 @@
 //! halls each, and its limit binds. `calm`: nothing has changed since the last decision. `stormy`: the price moved so
 //! that miners and leases change sides, a limit comes, and the meter of one hall is stale.
 
+use ampacity::digest::sha256_hex;
 use ampacity_core::bid::{Bid, Container, MiningValue};
 use ampacity_core::curve::{CapCurve, CapPoint, MinerCurve, Preset};
 use ampacity_core::decide::decide;
@@ -87,7 +88,7 @@ fn load(at: u32) -> Load {
     let setpoint = if miner { Watts::kilo(790) } else { Watts::new(7_600) };
     Load {
         id: LoadId(at),
-        name: format!("load-{at}"),
+        name: format!("load-{at}").into(),
         node: if miner { NodeId(hall) } else { NodeId(1 + feeder) },
         member: if miner { Member::Fleet((at / 2) % 5) } else { Member::Pool(feeder) },
         nameplate: if miner { Watts::kilo(1_300) } else { Watts::new(7_600) },
@@ -184,7 +185,7 @@ fn site(size: u32) -> Result<Snapshot> {
 
 /// Everybody obeys, and a minute passes.
 fn tick(snapshot: &mut Snapshot) {
-    let plan = decide(snapshot);
+    let plan = decide(snapshot, sha256_hex);
     snapshot.now = snapshot.now.after(Span::minutes(1));
     for (load, award) in snapshot.loads.iter_mut().zip(&plan.loads) {
         load.setpoint = award.watts;
@@ -267,8 +268,12 @@ fn run(criterion: &mut Criterion) -> Result<()> {
     for size in [1_000, 10_000] {
         let calm = site(size)?;
         let stormy = stormy(&calm);
-        group.bench_function(BenchmarkId::new("calm", size), |bench| bench.iter(|| decide(black_box(&calm))));
-        group.bench_function(BenchmarkId::new("stormy", size), |bench| bench.iter(|| decide(black_box(&stormy))));
+        group.bench_function(BenchmarkId::new("calm", size), |bench| {
+            bench.iter(|| decide(black_box(&calm), sha256_hex))
+        });
+        group.bench_function(BenchmarkId::new("stormy", size), |bench| {
+            bench.iter(|| decide(black_box(&stormy), sha256_hex))
+        });
     }
     group.sample_size(10);
     for size in [100, 1_000] {

@@ -218,7 +218,7 @@ impl Agent {
         let beat = self.guard.heartbeat(now);
         let drawing = self.inventory.draws_up_to();
         Report {
-            load: self.options.load.name.to_string(),
+            load: self.options.load.name.clone(),
             holder: self.options.holder,
             order: beat.map_or_else(|| self.guard.order().unwrap_or_default(), |b| b.order),
             ceiling: beat.map(|b| b.ceiling),

@@ -3,6 +3,21 @@
 use crate::store::{Answer, Key, Kind, Object, Seen, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// An object that is different from how it was shown before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which.
+    pub key: Key,
+    /// Its status, and what the server counts, are all that is different.
+    pub status_only: bool,
+}
+
+impl Change {
+    const fn of(key: Key) -> Self {
+        Self { key, status_only: false }
+    }
+}
+
 /// Every object as it was last shown.
 #[derive(Debug, Default)]
 pub struct Cache {
@@ -14,15 +29,15 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Takes in one thing that was seen; gives the keys of what is now different.
-    pub fn take(&mut self, seen: &Seen) -> Vec<Key> {
+    /// Takes in one thing that was seen; gives what is now different.
+    pub fn take(&mut self, seen: &Seen) -> Vec<Change> {
         match seen {
             Seen::Object(object) | Seen::Answer(_, Answer::Accepted(Some(object))) => self.put(object),
             Seen::Gone(key) => self.drop(key),
             Seen::Unreadable(key, why) => {
                 self.unconfirmed.remove(key);
                 let was = self.unreadable.insert(key.clone(), why.clone());
-                if was.as_ref() == Some(why) { Vec::new() } else { vec![key.clone()] }
+                if was.as_ref() == Some(why) { Vec::new() } else { vec![Change::of(key.clone())] }
             }
             Seen::Broken(kind) => {
                 let of_kind = self.objects.keys().chain(self.unreadable.keys()).filter(|key| key.kind == *kind);
@@ -38,19 +53,22 @@ impl Cache {
         }
     }
 
-    fn put(&mut self, object: &Object) -> Vec<Key> {
+    fn put(&mut self, object: &Object) -> Vec<Change> {
         let key = object.key();
         self.unconfirmed.remove(&key);
         let readable = self.unreadable.remove(&key).is_some();
         let was = self.objects.insert(key.clone(), object.clone());
-        if readable || was.as_ref() != Some(object) { vec![key] } else { Vec::new() }
+        match was {
+            Some(was) if !readable && was == *object => Vec::new(),
+            was => vec![Change { status_only: !readable && was.is_some_and(|was| was.differs_in_status(object)), key }],
+        }
     }
 
-    fn drop(&mut self, key: &Key) -> Vec<Key> {
+    fn drop(&mut self, key: &Key) -> Vec<Change> {
         self.unconfirmed.remove(key);
         let unreadable = self.unreadable.remove(key).is_some();
         let known = self.objects.remove(key).is_some();
-        if unreadable || known { vec![key.clone()] } else { Vec::new() }
+        if unreadable || known { vec![Change::of(key.clone())] } else { Vec::new() }
     }
 
     /// Whether every kind has been listed at least once: before that, nothing that is missing is known to be missing.
@@ -148,6 +166,7 @@ typed! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::PowerBudget;
     use crate::store::NodeFacts;
     use std::sync::Arc;
 
@@ -159,6 +178,37 @@ mod tests {
         Key::cluster(Kind::Node, name)
     }
 
+    fn change(name: &str) -> Change {
+        Change::of(key(name))
+    }
+
+    fn budget(edit: impl FnOnce(&mut PowerBudget)) -> Object {
+        let yaml = "{limitWatts: 10M, policy: {mode: Active}}";
+        let mut budget = PowerBudget::new("west", serde_yaml::from_str(yaml).unwrap());
+        edit(&mut budget);
+        Object::PowerBudget(Arc::new(budget))
+    }
+
+    #[test]
+    fn a_new_status_is_told_apart_from_a_new_spec_or_label() {
+        let status = |b: &mut PowerBudget| {
+            b.status = Some(Default::default());
+            b.metadata.resource_version = Some("2".into());
+        };
+        let spec = |b: &mut PowerBudget| {
+            status(b);
+            b.spec.reserve_watts = serde_yaml::from_str("1M").unwrap();
+        };
+        let label = |b: &mut PowerBudget| {
+            spec(b);
+            b.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
+        };
+        let mut cache = Cache::default();
+        let shown = [budget(|_| {}), budget(status), budget(status), budget(spec), budget(label)];
+        let told = shown.map(|object| cache.take(&Seen::Object(object)).first().map(|change| change.status_only));
+        assert_eq!(told, [Some(false), Some(true), None, Some(false), Some(false)]);
+    }
+
     #[test]
     fn what_a_list_after_a_gap_does_not_show_is_gone() {
         let mut cache = Cache::default();
@@ -168,7 +218,7 @@ mod tests {
         assert_eq!(cache.take(&Seen::Listed(Kind::Node)), []);
         assert_eq!(cache.take(&Seen::Broken(Kind::Node)), []);
         assert_eq!(cache.take(&Seen::Object(node("b", 8))), []);
-        assert_eq!(cache.take(&Seen::Listed(Kind::Node)), [key("a")]);
+        assert_eq!(cache.take(&Seen::Listed(Kind::Node)), [change("a")]);
         assert_eq!(cache.nodes().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["b"]);
     }
 
@@ -176,10 +226,10 @@ mod tests {
     fn an_object_that_cannot_be_read_keeps_its_last_form_and_says_why() {
         let mut cache = Cache::default();
         cache.take(&Seen::Object(node("a", 8)));
-        assert_eq!(cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into())), [key("a")]);
+        assert_eq!(cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into())), [change("a")]);
         assert_eq!(cache.unreadable(&key("a")), Some("gpus is no number"));
         assert!(cache.get(&key("a")).is_some());
-        assert_eq!(cache.take(&Seen::Object(node("a", 8))), [key("a")]);
+        assert_eq!(cache.take(&Seen::Object(node("a", 8))), [change("a")]);
         assert_eq!(cache.unreadable(&key("a")), None);
     }
 

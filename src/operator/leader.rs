@@ -106,6 +106,11 @@ impl Leader {
         {
             self.standing = Standing::Lost("somebody else took the leader's Lease");
         }
+        // A watch may show a renewal after the answer to the next one: it must not bring its resource version back.
+        let leads = matches!(self.standing, Standing::Leading { .. });
+        if leads && self.seen.as_ref().is_some_and(|(old, _)| facts.renewed < old.renewed) {
+            return;
+        }
         if self.seen.as_ref().is_none_or(|(old, _)| old.revision != facts.revision) {
             self.seen = Some((facts.clone(), now));
         }
@@ -264,6 +269,16 @@ mod tests {
         let mut restored = leading(Time::seconds(100));
         restored.saw(Some(&facts("b", 90, "3")), Time::seconds(101));
         assert!(matches!(restored.standing(Time::seconds(101)), Standing::Lost(_)));
+    }
+
+    #[test]
+    fn a_renewal_shown_after_the_answer_to_the_next_one_brings_no_old_revision_back() {
+        let mut leader = leading(Time::seconds(100));
+        let renewed = |at, revision| LeadershipFacts { renewed: Time::seconds(at), ..facts("b", 100, revision) };
+        leader.saw(Some(&renewed(104, "3")), Time::seconds(104));
+        leader.saw(Some(&renewed(102, "2")), Time::seconds(105));
+        let Some(Write::Lead { revision, .. }) = leader.step(Time::seconds(106), true) else { panic!("no write") };
+        assert_eq!(revision.as_deref(), Some("3"));
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl Site {
             let heard = row.report.as_ref().filter(|(_, at)| now.since(*at) <= REPORT_FRESH).map(|(report, _)| report);
             Load {
                 id,
-                name: row.name.clone(),
+                name: row.key.name.clone(),
                 node: row.terms.node,
                 member: row.member,
                 nameplate: row.terms.nameplate,

@@ -10,6 +10,7 @@ use crate::api::{
     BUDGET_FINALIZER, BUDGET_LABEL, ControllableLoad, ControllableLoadSpec, LOAD_FINALIZER, LOAD_LABEL, LoadKind,
     OWNER_LABEL, WattsQuantity, WholeWatts,
 };
+use crate::digest::sha256_hex;
 use crate::store::{Key, Kind, Write};
 use ampacity_core::decide::decide;
 use ampacity_core::guard::{Basis, KnownLimit, LoadId};
@@ -47,10 +48,11 @@ pub(super) fn births(site: &mut Site, options: &Options, now: Time) -> Vec<Purpo
         writes.push((Write::Finalizer { key: site.key(), present: true }, Purpose::Other));
         return writes;
     }
-    let missing: Vec<WantedLoad> = tables.wanted_loads().filter(|want| site.id(&want.name).is_none()).collect();
+    let unborn = site.wanted().filter(|(_, id)| id.is_none());
+    let missing: Vec<WantedLoad> = unborn.map(|(want, _)| want.clone()).collect();
     let kept = site.kept_nameplates();
     site.nameplates = needed(site, &missing);
-    let covered = |want: &WantedLoad| {
+    let covered = |want: &&WantedLoad| {
         let Some(node) = tables.terms(want.member).and_then(|terms| tables.tree.node(terms.node)) else { return false };
         let needs = site.nameplates.get(&node.name).copied().unwrap_or_default();
         kept.get(&node.name).is_some_and(|watts| *watts >= needs)
@@ -168,7 +170,7 @@ impl Site {
         self.schedules = vec![Vec::new(); self.rows.len()];
         for limit in coming {
             let from = limit.order_by(&snapshot.policy);
-            let then = decide(&Snapshot { now: from, ..snapshot.clone() });
+            let then = decide(&Snapshot { now: from, ..snapshot.clone() }, sha256_hex);
             for ((schedule, award), present) in self.schedules.iter_mut().zip(&then.loads).zip(&plan.loads) {
                 if award.watts < present.watts {
                     let until = limit.binds_until(&snapshot.policy);

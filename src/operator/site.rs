@@ -5,7 +5,7 @@ use super::cache::Cache;
 use super::observe::Prices;
 use super::problem::Problem;
 use super::report::Told;
-use super::tables::{FirstSeen, LoadTerms, Tables};
+use super::tables::{FirstSeen, LoadTerms, Tables, WantedLoad};
 use super::tenants::LeaseRow;
 use crate::api::{ControllableLoad, PowerBudget};
 use crate::link::Report;
@@ -42,7 +42,7 @@ pub struct LoadRow {
     /// Its feeder, nameplate, fallback and proof time.
     pub terms: LoadTerms,
     /// The agent's newest report and when it arrived.
-    pub report: Option<(Report, Time)>,
+    pub report: Option<(Arc<Report>, Time)>,
     /// It is being deleted.
     pub leaving: bool,
     /// Proved at 0 W, or a named person gave their word: when it is gone, it counts nothing.
@@ -65,6 +65,10 @@ pub struct Site {
     pub(super) ids: BTreeMap<String, LoadId>,
     /// Fleets and pools that exist and were never to be read: what they own stays as it is.
     unreadable: BTreeSet<Key>,
+    /// By place in [`Tables::wanted`]: its row, once it exists. Worked out anew with the tables and with every new row.
+    born: Vec<Option<LoadId>>,
+    /// What of the configured tree the guard could not take over, as it stands in `problems`.
+    not_followed: Option<Problem>,
     /// The guard's account, while this operator leads.
     pub ledger: Option<Ledger>,
     /// What the last decision left.
@@ -92,6 +96,12 @@ pub struct Site {
 }
 
 impl Site {
+    /// Whether it orders what it decides.
+    pub fn is_active(&self) -> bool {
+        let mode = self.tables.as_ref().map(|tables| tables.budget.spec.policy.mode);
+        mode == Some(crate::api::power_budget::Mode::Active)
+    }
+
     /// A site of which nothing is known.
     pub fn new(name: &str) -> Self {
         Self {
@@ -102,6 +112,8 @@ impl Site {
             rows: Vec::new(),
             ids: BTreeMap::new(),
             unreadable: BTreeSet::new(),
+            born: Vec::new(),
+            not_followed: None,
             ledger: None,
             memory: Memory::default(),
             plan: None,
@@ -131,6 +143,7 @@ impl Site {
         self.first_seen.retain(|name, _| cache.event(&Key::cluster(Kind::GridEvent, name)).is_some());
         let (tables, problems) = Tables::read(cache, budget, &self.first_seen);
         self.problems = problems;
+        self.not_followed = None;
         match (tables, &mut self.tables) {
             (Some(tables), _) => self.tables = Some(tables),
             // The spec before it stays in force; everything else of the object is as it stands.
@@ -145,6 +158,19 @@ impl Site {
             owner.then(|| key.clone())
         };
         self.unreadable = cache.all_unreadable().filter_map(unread).collect();
+        self.assign_members();
+    }
+
+    /// Takes the budget's new status in, where nothing else that the tables are read from has changed.
+    pub fn read_status(&mut self, budget: &Arc<PowerBudget>) {
+        // A status changes no spec: where the object's own is not followed, the one before it stays in force.
+        if let Some(tables) = &mut self.tables {
+            let spec = tables.budget.spec.clone();
+            tables.budget = Arc::new(PowerBudget { spec, ..budget.as_ref().clone() });
+        }
+        if let Some(problem) = self.not_followed.take() {
+            self.problems.retain(|other| *other != problem);
+        }
         self.assign_members();
     }
 
@@ -165,6 +191,9 @@ impl Site {
     /// Brings the guard's tree up to the configured one: a tree that was set a turn ago is accepted, another is set.
     /// A tree that lacks a node with loads is refused; the one before it stays.
     pub fn follow_tree(&mut self) {
+        if self.ledger.is_none() {
+            return;
+        }
         let Some(tree) = self.tree() else { return };
         let Some(ledger) = &mut self.ledger else { return };
         if *ledger.tree() == tree {
@@ -173,6 +202,7 @@ impl Site {
             let message = format!("spec.feeders: {missing}");
             let problem = Problem::invalid(Key::cluster(Kind::PowerBudget, &self.name), message);
             if !self.problems.contains(&problem) {
+                self.not_followed = Some(problem.clone());
                 self.problems.push(problem);
             }
         } else {
@@ -196,6 +226,7 @@ impl Site {
     pub fn lead(&mut self, epoch: u64, cache: &Cache, now: Time) -> Result<(), Exit> {
         self.rows.clear();
         self.ids.clear();
+        self.assign_members();
         self.memory = Memory::default();
         self.leases.clear();
         self.told = Told::default();
@@ -274,20 +305,29 @@ impl Site {
     /// Says of every load what it is one of, by the names that the tables give their loads.
     fn assign_members(&mut self) {
         let Some(tables) = &self.tables else { return };
-        let members: BTreeMap<String, Member> = tables.wanted_loads().map(|want| (want.name, want.member)).collect();
+        self.born = tables.wanted.iter().map(|want| self.ids.get(&want.name).copied()).collect();
         for row in &mut self.rows {
-            let wanted = members.get(&row.name).copied().filter(|_| !row.leaving);
             let unread = row.owner.as_ref().is_some_and(|owner| self.unreadable.contains(owner)) && !row.leaving;
-            row.member = wanted.unwrap_or(if unread { Member::Kept } else { Member::Retired });
+            row.member = if unread { Member::Kept } else { Member::Retired };
+        }
+        for (want, id) in tables.wanted.iter().zip(&self.born) {
+            if let Some(row) = id.and_then(|id| self.rows.get_mut(id.index())).filter(|row| !row.leaving) {
+                row.member = want.member;
+            }
         }
     }
 
-    /// An agent reported.
+    /// Every load that there is to be, with its place once it exists.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&WantedLoad, Option<LoadId>)> {
+        let wanted = self.tables.iter().flat_map(|tables| &tables.wanted);
+        wanted.zip(self.born.iter().copied())
+    }
+
+    /// The agent of a load reported.
     ///
     /// # Errors
     /// This operator must exit.
-    pub fn hear(&mut self, report: Report, now: Time) -> Result<(), Exit> {
-        let Some(id) = self.id(&report.load) else { return Ok(()) };
+    pub fn hear(&mut self, id: LoadId, report: Arc<Report>, now: Time) -> Result<(), Exit> {
         if let (Some(ledger), Some(ceiling)) = (&mut self.ledger, report.ceiling) {
             let beat =
                 Heartbeat { order: report.order, holder: report.holder, ceiling, proof_expires: report.proof_expires };
@@ -373,8 +413,12 @@ mod tests {
         let bad = budget("limitWatts: 10M, feeders: [{name: a, limitWatts: 1M, parent: none}]", kept);
         site.read(&cache, &bad, Time::ZERO);
         assert_eq!(site.problems.len(), 1);
-        let stands = site.tables.unwrap().budget;
+        let stands = site.tables.as_ref().unwrap().budget.clone();
         assert_eq!((&stands.spec, &stands.status), (&good.spec, &bad.status));
+        let next = PowerBudget { status: None, ..bad.as_ref().clone() };
+        site.read_status(&Arc::new(next));
+        let stands = site.tables.unwrap().budget;
+        assert_eq!((&stands.spec, &stands.status), (&good.spec, &None));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Tables {
     pub obligations: Vec<Obligation>,
     /// Lockouts; those on a load by its name.
     pub lockouts: Vec<LockoutRow>,
+    /// Every load that there is to be: one for each container and node. Kept, for every turn asks for it.
+    pub wanted: Vec<WantedLoad>,
 }
 
 /// A lockout, before its load is looked up.
@@ -93,8 +95,8 @@ impl Tables {
         let halls = classes.iter().filter_map(ClassRow::hall).collect();
         let events::Asked { limits, obligations } = events::asked(cache, &tree, seen, &mut problems);
         let lockouts = events::lockouts(cache, &tree, &mut problems);
-        let budget = budget.clone();
-        let tables = Self { budget, tree, halls, fleets, pools, classes, limits, obligations, lockouts };
+        let (budget, wanted) = (budget.clone(), wanted_loads(&fleets, &pools));
+        let tables = Self { budget, tree, halls, fleets, pools, classes, limits, obligations, lockouts, wanted };
         (Some(tables), problems)
     }
 
@@ -169,36 +171,31 @@ pub struct WantedLoad {
     pub owner: LoadOwner,
 }
 
-impl Tables {
-    /// Every load that there is to be: one for each container and node.
-    pub fn wanted_loads(&self) -> impl Iterator<Item = WantedLoad> {
-        let containers = (0..).zip(&self.fleets).flat_map(|(at, row)| {
-            (0..row.containers).map(move |index| WantedLoad {
-                name: format!("{}-{index}", row.core.name),
-                member: Member::Fleet(at),
-                owner: LoadOwner {
-                    fleet: Some(row.core.name.clone()),
-                    index: i32::try_from(index).ok(),
-                    pool: None,
-                    node: None,
-                },
-            })
-        });
-        let nodes = (0..).zip(&self.pools).flat_map(|(at, row)| {
-            row.nodes.iter().map(move |node| WantedLoad {
-                name: format!("{}-{node}", row.core.name),
-                member: Member::Pool(at),
-                owner: LoadOwner {
-                    fleet: None,
-                    index: None,
-                    pool: Some(row.core.name.clone()),
-                    node: Some(node.clone()),
-                },
-            })
-        });
-        containers.chain(nodes)
-    }
+/// One load for each container and node.
+fn wanted_loads(fleets: &[FleetRow], pools: &[PoolRow]) -> Vec<WantedLoad> {
+    let containers = (0..).zip(fleets).flat_map(|(at, row)| {
+        (0..row.containers).map(move |index| WantedLoad {
+            name: format!("{}-{index}", row.core.name),
+            member: Member::Fleet(at),
+            owner: LoadOwner {
+                fleet: Some(row.core.name.clone()),
+                index: i32::try_from(index).ok(),
+                pool: None,
+                node: None,
+            },
+        })
+    });
+    let nodes = (0..).zip(pools).flat_map(|(at, row)| {
+        row.nodes.iter().map(move |node| WantedLoad {
+            name: format!("{}-{node}", row.core.name),
+            member: Member::Pool(at),
+            owner: LoadOwner { fleet: None, index: None, pool: Some(row.core.name.clone()), node: Some(node.clone()) },
+        })
+    });
+    containers.chain(nodes).collect()
+}
 
+impl Tables {
     /// What is common to the loads that `member` is one of; none for a retired one.
     pub fn terms(&self, member: Member) -> Option<&LoadTerms> {
         match member {

@@ -32,8 +32,12 @@ pub struct LeaseRow {
     pub key: Key,
     /// As it was last shown.
     pub object: Arc<ComputeLease>,
-    /// Where it stands.
+    /// Where it stands, as it was last written down: nothing is done to its Jobs that a successor could not read.
     pub state: LeaseState,
+    /// Where it stands once the write that is under way has landed.
+    pub coming: Option<LeaseState>,
+    /// This leader has written or confirmed it: what a former leader wrote last has been seen.
+    pub confirmed: bool,
     /// When the running notice's checkpoint was acknowledged by every Job.
     pub acknowledged: Option<Time>,
 }
@@ -41,8 +45,10 @@ pub struct LeaseRow {
 /// Jobs and pods by lease, read again when one of them changes.
 #[derive(Debug, Default)]
 pub struct Usage {
-    jobs: BTreeMap<(String, String), Vec<Arc<JobFacts>>>,
+    jobs: BTreeMap<Key, Vec<Arc<JobFacts>>>,
     pods: BTreeMap<(String, String), Vec<Arc<PodFacts>>>,
+    /// Jobs that run under a lease that is gone or has ended.
+    unleased: Vec<Arc<JobFacts>>,
 }
 
 impl Usage {
@@ -50,7 +56,8 @@ impl Usage {
     pub fn read(cache: &Cache) -> Self {
         let mut usage = Self::default();
         for job in cache.jobs() {
-            usage.jobs.entry((job.namespace.clone(), job.lease.clone())).or_default().push(job.clone());
+            let lease = Key::namespaced(Kind::ComputeLease, &job.namespace, &job.lease);
+            usage.jobs.entry(lease).or_default().push(job.clone());
         }
         for jobs in usage.jobs.values_mut() {
             jobs.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
@@ -63,13 +70,54 @@ impl Usage {
         usage
     }
 
+    /// Finds the running Jobs whose lease is gone or has ended. One that cannot be read, or that no site knows as ended,
+    /// may well stand.
+    pub(super) fn find_unleased(&mut self, cache: &Cache, sites: &BTreeMap<String, Site>) {
+        let ended = |name: &String| {
+            let rows = sites.values().filter_map(|site| site.leases.get(name));
+            rows.into_iter().any(|row| matches!(row.state, LeaseState::Ended(_)))
+        };
+        let over = |lease: &Key| match cache.lease(lease) {
+            Some(_) => ended(&format!("{}/{}", lease.namespace.as_deref().unwrap_or_default(), lease.name)),
+            None => cache.unreadable(lease).is_none(),
+        };
+        let jobs = self.jobs.iter().filter(|(lease, _)| over(lease)).flat_map(|(_, jobs)| jobs);
+        let runs = |job: &&Arc<JobFacts>| !job.suspended && !job.finished && !job.managed_elsewhere;
+        self.unleased = jobs.filter(runs).cloned().collect();
+    }
+
+    /// Stops the Jobs that nothing is granted any more.
+    pub(super) fn stop_unleased(&self) -> Vec<Purposed> {
+        self.unleased.iter().filter_map(|job| switch(job, false, None)).collect()
+    }
+
     fn jobs(&self, row: &LeaseRow) -> &[Arc<JobFacts>] {
-        let namespace = row.key.namespace.as_deref().unwrap_or_default();
-        self.jobs.get(&(namespace.into(), row.key.name.to_string())).map(Vec::as_slice).unwrap_or_default()
+        self.jobs.get(&row.key).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn pods(&self, job: &JobFacts) -> &[Arc<PodFacts>] {
         self.pods.get(&(job.namespace.clone(), job.name.clone())).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl LeaseRow {
+    /// A lease as it is found.
+    fn found(key: Key, object: Arc<ComputeLease>, state: LeaseState) -> Self {
+        Self { key, object, state, coming: None, confirmed: false, acknowledged: None }
+    }
+
+    /// The write that was under way is answered.
+    pub(super) fn answered(&mut self, accepted: bool) {
+        let coming = self.coming.take();
+        if accepted {
+            self.confirmed = true;
+            self.state = coming.unwrap_or_else(|| self.state.clone());
+        }
+    }
+
+    /// What is decided on.
+    fn latest(&self) -> &LeaseState {
+        self.coming.as_ref().unwrap_or(&self.state)
     }
 }
 
@@ -91,13 +139,12 @@ impl Site {
             let name = format!("{namespace}/{}", lease.name_any());
             let key = Key::namespaced(Kind::ComputeLease, &namespace, &lease.name_any());
             let row = match self.leases.remove(&name) {
-                Some(old) if old.object.uid() == lease.uid() => LeaseRow { object: lease.clone(), ..old },
-                _ => LeaseRow {
-                    key,
-                    state: leases::state(lease, tables, &tree),
-                    object: lease.clone(),
-                    acknowledged: None,
-                },
+                Some(old) if old.object.uid() == lease.uid() => {
+                    let stored = leases::state(lease, tables, &tree);
+                    let state = if is_later(&stored, &old.state) { stored } else { old.state };
+                    LeaseRow { object: lease.clone(), state, ..old }
+                }
+                _ => LeaseRow::found(key, lease.clone(), leases::state(lease, tables, &tree)),
             };
             rows.insert(name, row);
         }
@@ -107,31 +154,27 @@ impl Site {
     /// The leases as a decision knows them, by name; those that have ended are left out.
     pub fn core_leases(&mut self, usage: &Usage, now: Time) -> Vec<Lease> {
         let Some(tables) = &self.tables else { return Vec::new() };
-        let places: BTreeMap<String, LoadId> = self
-            .rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| matches!(row.member, Member::Pool(_)))
-            .filter_map(|(at, row)| Some((row.name.clone(), LoadId(u32::try_from(at).ok()?))))
-            .collect();
+        let is_node = |id: &LoadId| matches!(self.rows.get(id.index()).map(|r| r.member), Some(Member::Pool(_)));
+        let place = |name: &str| self.ids.get(name).copied().filter(is_node);
         // Nothing is offered or refused while the loads that could carry it are still being born.
-        let coming_up = tables.wanted_loads().any(|want| !self.ids.contains_key(&want.name));
+        let coming_up = self.wanted().any(|(_, id)| id.is_none());
         let mut core = Vec::with_capacity(self.leases.len());
         for (name, row) in &mut self.leases {
-            let unborn = coming_up && !matches!(row.state, LeaseState::Accepted(_));
+            let unborn = coming_up && !matches!(row.latest(), LeaseState::Accepted(_));
             if matches!(row.state, LeaseState::Ended(_)) || unborn {
                 continue;
             }
             let asked = row.object.metadata.creation_timestamp.as_ref().map_or(now, time);
             let jobs = usage.jobs(row);
             let working = jobs.iter().filter(|job| !job.finished);
+            // Asked of what is written down: its notice runs, and so do its Jobs, until the fall is written too.
             row.acknowledged = acknowledged(&row.state, jobs, row.acknowledged, now);
             core.push(Lease {
                 name: name.clone(),
                 namespace: row.key.namespace.as_deref().unwrap_or_default().into(),
                 request: leases::request(&row.object, tables, asked),
-                state: row.state.clone(),
-                placed: placed(row, usage, tables.pool_of(&row.state), &places),
+                state: row.latest().clone(),
+                placed: placed(row, usage, tables.pool_of(row.latest()), &place),
                 has_work: working.count() > 0,
                 has_pods: jobs.iter().any(|job| !usage.pods(job).is_empty() || job.terminating > 0),
                 acknowledged: row.acknowledged,
@@ -141,14 +184,32 @@ impl Site {
     }
 }
 
+/// Whether what a status holds is later than what is remembered: a write landed whose answer was lost, or another
+/// leader's did.
+fn is_later(stored: &LeaseState, known: &LeaseState) -> bool {
+    let moments = |state: &LeaseState| match state {
+        LeaseState::Accepted(contract) | LeaseState::Ended(contract) => {
+            let ended = matches!(state, LeaseState::Ended(_));
+            Some((ended, contract.grant.since, contract.notice.map(|notice| notice.given)))
+        }
+        _ => None,
+    };
+    moments(stored) > moments(known)
+}
+
 /// Where the pods of a lease's Jobs stand: (load, GPUs in use there).
-fn placed(row: &LeaseRow, usage: &Usage, pool: Option<&str>, places: &BTreeMap<String, LoadId>) -> Vec<(LoadId, u32)> {
+fn placed(
+    row: &LeaseRow,
+    usage: &Usage,
+    pool: Option<&str>,
+    place: &dyn Fn(&str) -> Option<LoadId>,
+) -> Vec<(LoadId, u32)> {
     let Some(pool) = pool else { return Vec::new() };
     let mut sums: BTreeMap<LoadId, u32> = BTreeMap::new();
     for pod in usage.jobs(row).iter().flat_map(|job| usage.pods(job)) {
-        let load = pod.node.as_ref().and_then(|node| places.get(&format!("{pool}-{node}")));
+        let load = pod.node.as_ref().and_then(|node| place(&format!("{pool}-{node}")));
         if let Some(load) = load {
-            *sums.entry(*load).or_default() += pod.gpus;
+            *sums.entry(load).or_default() += pod.gpus;
         }
     }
     sums.into_iter().collect()
@@ -169,25 +230,37 @@ fn acknowledged(state: &LeaseState, jobs: &[Arc<JobFacts>], before: Option<Time>
     (running().count() > 0 && running().all(done)).then(|| before.unwrap_or(now))
 }
 
-/// Takes the plan's leases in, and gives what is to be written of them: statuses that changed, Jobs whose switch or
-/// notice is wrong, pods that an urgent shed does not wait for.
+/// Gives what is to be written of the plan's leases: statuses that changed, Jobs whose switch or notice is wrong, pods
+/// that an urgent shed does not wait for.
+///
+/// A lease's status is written before its Jobs feel it, and only over the status that was read: a leader that takes
+/// over finds every promise that was acted on, and one that is deposed can take none back.
 pub(super) fn apply(site: &mut Site, plan: &Plan, names: &[String], usage: &Usage, now: Time) -> Vec<Purposed> {
     let mut writes = Vec::new();
     let (Some(tables), Some(ledger)) = (&site.tables, &site.ledger) else { return writes };
     let told = Names { tree: ledger.tree(), loads: &site.rows, leases: names, now };
     for (name, award) in names.iter().zip(&plan.leases) {
         let Some(row) = site.leases.get_mut(name) else { continue };
-        let changed = row.state != award.state;
-        row.state = award.state.clone();
+        let mut work = Vec::new();
+        jobs(row, award, usage, now, &mut work);
         let old = row.object.status.as_ref();
-        if changed || old.is_none() || stale(row) {
+        let wrong = row.state != award.state || old.is_none() || stale(row) || !(row.confirmed || work.is_empty());
+        if row.coming.is_none() && wrong {
             let why = sentence(&award.reason, &told);
-            let status = leases::status(&row.object, &row.state, &why, tables, old, now);
-            if old != Some(&status) {
-                writes.push((Write::Status(row.key.clone(), Box::new(Status::ComputeLease(status))), Purpose::Other));
+            let status = leases::status(&row.object, &award.state, &why, tables, old, now);
+            if old == Some(&status) && row.confirmed {
+                row.state = award.state.clone();
+            } else {
+                row.coming = Some(award.state.clone());
+                let (site, lease, uid) = (site.name.clone(), name.clone(), row.object.metadata.uid.clone());
+                let status = Box::new(Status::ComputeLease(status));
+                let write = Write::Status { key: row.key.clone(), status, revision: row.object.resource_version() };
+                writes.push((write, Purpose::Tenancy { site, lease, uid }));
             }
         }
-        jobs(row, award, usage, now, &mut writes);
+        if row.confirmed || award.urgent {
+            writes.append(&mut work);
+        }
     }
     writes
 }
@@ -216,7 +289,8 @@ fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &m
         Some(Delivery::Jobs { gpus, .. }) => gpus,
         _ => 0,
     };
-    let granted = contract.is_some_and(|c| c.grant.watts > Watts::ZERO && now >= c.offer.start && now < c.offer.end);
+    let given = contract.is_some_and(|c| c.grant.watts > Watts::ZERO && now >= c.offer.start && now < c.offer.end);
+    let granted = given && !suffers(&award.state);
     let mut left = if granted { gpus } else { 0 };
     for job in usage.jobs(row).iter().filter(|job| !job.finished && !job.managed_elsewhere) {
         let needs = job.parallelism.saturating_mul(job.gpus_per_pod);
@@ -233,6 +307,12 @@ fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &m
             }));
         }
     }
+}
+
+/// Whether an emergency leaves it nothing: that waits for no write.
+fn suffers(state: &LeaseState) -> bool {
+    let LeaseState::Accepted(contract) = state else { return false };
+    contract.grant.watts == Watts::ZERO && contract.account.running.is_some_and(|running| running.emergency)
 }
 
 /// What is wrong with a Job's switch and notice, if anything.
@@ -253,3 +333,6 @@ fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>) -> Option<Pur
     let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
     Some((Write::Job { job: key, uid: job.uid.clone(), suspend, annotations }, Purpose::Other))
 }
+
+#[cfg(test)]
+mod tests;

@@ -318,7 +318,15 @@ pub enum Write {
         revision: Option<String>,
     },
     /// Server-side applied status of one of the platform's or tenants' objects.
-    Status(Key, Box<Status>),
+    Status {
+        /// The object.
+        key: Key,
+        /// The whole status.
+        status: Box<Status>,
+        /// Resource version that the object must still have; none: whatever it has. Accepted without a change it
+        /// proves that what was read is how it stands.
+        revision: Option<String>,
+    },
     /// Take, renew or release the leadership.
     Lead {
         /// How it is to stand.

@@ -30,6 +30,9 @@ pub struct DemoArgs {
     /// The same seed repeats the same run.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub seed: u64,
+    /// Runs so many seeds, from --seed on, and writes a line for each.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with_all = ["cluster", "snapshot", "speed", "output"])]
+    pub seeds: Option<u64>,
     /// What goes wrong: nothing; what a site sees on an ordinary day (and in the built-in day what its script says); everything at once.
     #[arg(long, value_enum, default_value_t)]
     pub faults: Faults,

@@ -6,4 +6,5 @@ pub mod format;
 pub mod load;
 pub mod plain;
 pub mod run;
+pub mod seeds;
 pub mod view;

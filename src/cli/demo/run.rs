@@ -2,6 +2,7 @@
 
 use super::args::{DemoArgs, Output, Speed};
 use super::load::{self, Loaded};
+use super::seeds::{self, SeedsError};
 use super::view::{self, Control, History, Live, Pace, Setup, Theme};
 use super::{cluster, format, plain};
 use crate::sim::frame::{Account, Frame};
@@ -34,7 +35,10 @@ pub struct World<W> {
 /// Runs what the command line asks for, in a world that `new` makes; says on stderr what is wrong with it.
 ///
 /// The exit code is 0 only if every limit and every term was kept, 1 if not, 2 if there was nothing to run.
-pub fn run<W, E: Display>(args: &DemoArgs, new: impl FnOnce(WorldSpec) -> Result<W, E>, of: World<W>) -> ExitCode {
+pub fn run<W, E: Display>(args: &DemoArgs, new: impl Fn(WorldSpec) -> Result<W, E> + Sync, of: World<W>) -> ExitCode {
+    if let Some(count) = args.seeds {
+        return many(args, count, &new, of);
+    }
     let loaded = match load::load(args) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(error),
@@ -51,6 +55,21 @@ pub fn run<W, E: Display>(args: &DemoArgs, new: impl FnOnce(WorldSpec) -> Result
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// Runs many seeds: a success if every one was.
+fn many<W, E: Display>(
+    args: &DemoArgs,
+    count: u64,
+    new: &(impl Fn(WorldSpec) -> Result<W, E> + Sync),
+    of: World<W>,
+) -> ExitCode {
+    let stop = watch_signals(false);
+    match seeds::sweep(args, count, new, &of, &stop, &mut io::stdout().lock()) {
+        Ok(sum) => ExitCode::from(if sum.kept == count { KEPT } else { FAILED }),
+        Err(SeedsError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
+        Err(error) => refuse(error),
     }
 }
 
@@ -172,14 +191,20 @@ fn say(ended: Ended, account: &Account, form: Form, out: &mut impl Write) -> io:
 /// Lines: each tick as JSON, or each minute in words with what happened in it.
 fn lines(mut tick: impl FnMut() -> Frame, way: &Way, form: Form, out: &mut impl Write) -> io::Result<Ended> {
     let began = Instant::now();
-    let mut events = Vec::new();
+    let (mut events, mut json) = (Vec::new(), Vec::new());
     for done in 0..way.ticks {
         if way.stop.load(Ordering::Relaxed) {
             return Ok(Ended::Left);
         }
         let mut frame = tick();
         let written = match form {
-            Form::Json => writeln!(out, "{}", serde_json::to_string(&frame)?),
+            Form::Json => {
+                // One buffer for every line: a day has hundreds of megabytes of them.
+                json.clear();
+                serde_json::to_writer(&mut json, &frame)?;
+                json.push(b'\n');
+                out.write_all(&json)
+            }
             Form::Plain => {
                 events.append(&mut frame.events);
                 if !format::clock(&frame.time).ends_with(":00") && done + 1 < way.ticks {

@@ -16,6 +16,7 @@ mod tests;
 use crate::bid::Bid;
 use crate::clear::{Clearing, clear};
 use crate::hold::ramp::Rates;
+use crate::lease::Digest;
 use crate::plan::Plan;
 use crate::snapshot::{Load, LoadKind, Snapshot};
 use crate::units::{UsdPerMwh, Watts};
@@ -26,8 +27,8 @@ use obligations::{Duty, Held};
 use range::Range;
 use settle::{Move, Outcome};
 
-/// Decides what every load and every lease is wanted at.
-pub fn decide(snapshot: &Snapshot) -> Plan {
+/// Decides what every load and every lease is wanted at. Offers that are made carry the `digest` of their terms.
+pub fn decide(snapshot: &Snapshot, digest: Digest) -> Plan {
     let limits = limits::in_force(snapshot);
     let price = price(snapshot);
     let sold = miners::sold(snapshot);
@@ -37,7 +38,7 @@ pub fn decide(snapshot: &Snapshot) -> Plan {
 
     let mut bids = miners::bids(snapshot, &limits, &sold, &ranges);
     gpu_nodes_at_floors(snapshot, &ranges, &mut bids);
-    let leases = leases::serve_all(snapshot, &limits, &ranges, (&bids, &duties), price);
+    let leases = leases::serve_all(snapshot, &limits, &ranges, (&bids, &duties), price, digest);
 
     let nodes = gpu_nodes(snapshot, &ranges, &leases);
     gpu_nodes_as_granted(snapshot, &ranges, &nodes, &mut bids);

@@ -10,7 +10,6 @@ pub mod bid;
 pub mod clear;
 pub mod curve;
 pub mod decide;
-pub mod digest;
 pub mod guard;
 pub mod hold;
 pub mod lease;

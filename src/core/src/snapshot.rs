@@ -8,6 +8,7 @@ use crate::lease::{Book, Class, Lease};
 use crate::memory::Memory;
 use crate::tree::{NodeId, Tree};
 use crate::units::{Ppm, Span, Time, Usd, UsdPerMwh, UsdPerPhDay, Watts};
+use std::sync::Arc;
 
 /// What is known at one moment about one site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,7 +267,7 @@ pub struct Load {
     /// Its place.
     pub id: LoadId,
     /// The object's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its feeder.
     pub node: NodeId,
     /// What it is one of.

@@ -269,7 +269,7 @@ fn lease(scene: &Scene<'_>, name: &str, award: &LeaseAward, facts: &mut Standing
     let who = short(name);
     let why = sentence(&award.reason, &scene.names());
     let mut tell = |what, note| put(facts, what, &row.key, name, note, told);
-    match &award.state {
+    match &row.state {
         LeaseState::Requested => {}
         LeaseState::Offered(offer) => {
             tell(What::Offered, format!("{who}: offered at {} USD, awaits acceptance", money(offer.terms.price)));

@@ -13,7 +13,7 @@ mod owners;
 mod pools;
 mod seen;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod unowned;
 
 pub use events::Told;
@@ -70,10 +70,11 @@ pub(super) fn all(site: &mut Site, cache: &Cache, turn: &Turn<'_>) -> Vec<Purpos
     let mut writes = Vec::new();
     let mut feed = Vec::new();
     if let Some(scene) = Scene::of(site, turn) {
+        let tallies = owners::tallies(&scene);
         let drafts = [
             budget::draft(&scene, cache).into_iter().collect(),
-            owners::drafts(&scene, cache),
-            pools::drafts(&scene, cache),
+            owners::drafts(&scene, cache, &tallies),
+            pools::drafts(&scene, cache, &tallies),
             leases::drafts(&scene, cache),
             seen::drafts(&scene, cache),
         ];
@@ -106,13 +107,14 @@ impl Draft {
         if old == Some(&new) {
             return None;
         }
-        let edges = |status: &S| -> Vec<(String, String, String, Option<i64>)> {
-            let edge = |c: &Condition| (c.type_.clone(), c.status.clone(), c.reason.clone(), c.observed_generation);
-            conditions(status).iter().map(edge).collect()
-        };
-        let urgent = old.is_none_or(|old| edges(old) != edges(&new));
+        let urgent = old.is_none_or(|old| !conditions(old).iter().map(edge).eq(conditions(&new).iter().map(edge)));
         Some(Self { key, status: wrap(new), urgent })
     }
+}
+
+/// What of a condition is not to wait when it changes: all but its words and times.
+fn edge(condition: &Condition) -> (&str, &str, &str, Option<i64>) {
+    (&condition.type_, &condition.status, &condition.reason, condition.observed_generation)
 }
 
 /// When each status was last written.
@@ -129,7 +131,7 @@ impl Reported {
                 continue;
             }
             self.0.insert(key.clone(), now);
-            writes.push((Write::Status(key, Box::new(status)), Purpose::Other));
+            writes.push((Write::Status { key, status: Box::new(status), revision: None }, Purpose::Other));
         }
         // What is gone is forgotten: it is told of no more, and names come back.
         if self.0.len() > 2 * KEPT {
@@ -149,12 +151,16 @@ struct Scene<'a> {
     ledger: &'a Ledger,
     turn: &'a Turn<'a>,
     now: Time,
+    /// By load: what it counts for now. Every status asks for it.
+    bounds: Vec<Bound>,
 }
 
 impl<'a> Scene<'a> {
     fn of(site: &'a Site, turn: &'a Turn<'a>) -> Option<Self> {
         let (tables, ledger) = (site.tables.as_ref()?, site.ledger.as_ref()?);
-        Some(Self { site, tables, ledger, turn, now: turn.now })
+        let ids = (0_u32..).map(LoadId).take(site.rows.len());
+        let bounds = ids.map(|load| ledger.bound(load, turn.now)).collect();
+        Some(Self { site, tables, ledger, turn, now: turn.now, bounds })
     }
 
     fn names(&self) -> Names<'a> {
@@ -168,12 +174,12 @@ impl<'a> Scene<'a> {
     }
 
     fn bound(&self, load: LoadId) -> Bound {
-        self.ledger.bound(load, self.now)
+        self.bounds.get(load.index()).copied().unwrap_or_else(|| self.ledger.bound(load, self.now))
     }
 
     /// The agent's report, while it is not silent.
     fn heard(&self, row: &'a LoadRow) -> Option<&'a Report> {
-        row.report.as_ref().filter(|(_, at)| self.now.since(*at) <= SILENT).map(|(report, _)| report)
+        row.report.as_ref().filter(|(_, at)| self.now.since(*at) <= SILENT).map(|(report, _)| report.as_ref())
     }
 
     /// Since when a load's agent is lost, if it is.

@@ -1,12 +1,12 @@
 //! Whole sites over the in-memory API server: what stands in the statuses, and when it is written.
 
-mod world;
+pub(in crate::operator) mod world;
 
 use crate::store::Kind;
 use serde_json::json;
 use world::{SITE, World};
 
-const LEASE: &str = r#"
+pub(in crate::operator) const LEASE: &str = r#"
 kind: ComputeLease
 metadata: {name: llm, namespace: tenant-a}
 spec:

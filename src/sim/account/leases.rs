@@ -43,6 +43,8 @@ struct Kept {
     ran_since: Time,
     /// The notice as it was in the tick before: it is gone once the grant has fallen.
     notice: Option<(Time, Time)>,
+    /// Whether its checkpoint was acknowledged in the tick before: Jobs are stopped once the fall is written down.
+    acknowledged: bool,
     /// When the notice was given that the last curtailment was under: one notice is good for one.
     used: Option<Time>,
     cut: Option<Cut>,
@@ -150,6 +152,7 @@ impl Kept {
             self.notices += 1;
         }
         self.notice = lease.notice;
+        let acknowledged = std::mem::replace(&mut self.acknowledged, lease.acknowledged) || lease.acknowledged;
         if now >= lease.end {
             return None;
         }
@@ -173,7 +176,7 @@ impl Kept {
         } else {
             self.curtailed += span;
             cut.spent += span;
-            self.outside_emergencies(lease, &mut cut, begins, before, now, span)
+            self.outside_emergencies(lease, &mut cut, begins, (before, acknowledged), now, span)
         };
         self.cut = Some(cut);
         broken
@@ -185,7 +188,7 @@ impl Kept {
         lease: &LeaseSeen<'_>,
         cut: &mut Cut,
         begins: bool,
-        before: Option<(Time, Time)>,
+        under: (Option<(Time, Time)>, bool),
         now: Time,
         span: Span,
     ) -> Option<String> {
@@ -203,7 +206,7 @@ impl Kept {
         if self.firm {
             return first.then(|| "firm, and curtailed outside an emergency".to_owned());
         }
-        if begins && let Some(short) = short_notice(lease, before, now) {
+        if begins && let Some(short) = short_notice(lease, under, now) {
             return Some(short);
         }
         if begins && now.since(self.ran_since) + TICK < allowance.minimum_run {
@@ -249,15 +252,15 @@ impl Kept {
     }
 }
 
-/// What is wrong with the notice `under` which a grant falls now.
-fn short_notice(lease: &LeaseSeen<'_>, under: Option<(Time, Time)>, now: Time) -> Option<String> {
+/// What is wrong with the notice `under` which a grant falls now; and whether its checkpoint was acknowledged.
+fn short_notice(lease: &LeaseSeen<'_>, under: (Option<(Time, Time)>, bool), now: Time) -> Option<String> {
     let wants = lease.terms.notice;
-    let Some((given, deadline)) = under else {
+    let (Some((given, deadline)), acknowledged) = under else {
         return (wants > Span::ZERO)
             .then(|| format!("curtailed without notice, class says {} s", wants.whole_seconds()));
     };
     // An acknowledged checkpoint ends the wait, but a notice that was too short from the start is one all the same.
-    let served = if lease.acknowledged { deadline.since(given) } else { now.since(given).min(deadline.since(given)) };
+    let served = if acknowledged { deadline.since(given) } else { now.since(given).min(deadline.since(given)) };
     (served + TICK < wants)
         .then(|| format!("notice of {} s, class says {} s", served.whole_seconds(), wants.whole_seconds()))
 }

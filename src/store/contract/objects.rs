@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) const CASES: &[Case] = &[
-    Case { name: "a report replaces its own fields and changes no generation", run: report },
+    Case {
+        name: "a report replaces its own fields, changes no generation, and may ask for a resource version",
+        run: report,
+    },
     Case { name: "the leadership changes by compare-and-swap alone", run: lead },
     Case { name: "a Job's switch is flipped on its UID alone, and only our annotations change", run: job },
     Case { name: "a deleted load stays until its finalizer is taken, and then it is gone", run: finalizer },
@@ -46,9 +49,18 @@ fn report(end: &mut dyn End) -> Outcome {
     let leader = Leader { id: "a".into(), epoch: 1 };
     let first = PowerBudgetStatus { nameplates: vec![kept], leader: Some(leader), ..PowerBudgetStatus::default() };
     let second = PowerBudgetStatus { leader: None, observed_generation: Some(1), ..first.clone() };
+    let mut known = client.objects.get(&key).map(|o| o.revision().to_owned()).unwrap_or_default();
     for status in [first, second] {
-        let write = Write::Status(key.clone(), Box::new(Status::PowerBudget(status.clone())));
-        let stands = client.accepted(end, write)?;
+        let status_of = |revision| Write::Status {
+            key: key.clone(),
+            status: Box::new(Status::PowerBudget(status.clone())),
+            revision,
+        };
+        let stands = client.accepted(end, status_of(None))?;
+        // At another resource version it is refused; at its own it is accepted, and changes nothing where nothing is new.
+        conflict(&client.refused(end, status_of(Some(known)))?)?;
+        known = stands.revision().to_owned();
+        same(&client.accepted(end, status_of(Some(known.clone())))?, &stands)?;
         let Object::PowerBudget(budget) = &stands else { return Err(format!("no budget: {stands:?}")) };
         same(&budget.status, &Some(status))?;
         same(&budget.metadata.generation, &generation)?;
@@ -193,7 +205,11 @@ fn missing(end: &mut dyn End) -> Outcome {
     let uid = "00000000-0000-4000-8000-000000000000".to_owned();
     let writes = [
         Write::State { load: named(Kind::ControllableLoad), status: Box::default(), revision: None },
-        Write::Status(budget.clone(), Box::new(Status::PowerBudget(PowerBudgetStatus::default()))),
+        Write::Status {
+            key: budget.clone(),
+            status: Box::new(Status::PowerBudget(PowerBudgetStatus::default())),
+            revision: None,
+        },
         Write::Job { job: named(Kind::Job), uid: uid.clone(), suspend: Some(true), annotations: BTreeMap::new() },
         Write::DeletePod { pod: named(Kind::Pod), uid, grace: None },
         Write::Finalizer { key: budget, present: true },

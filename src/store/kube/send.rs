@@ -83,7 +83,7 @@ impl Sender {
                 let patch = Patch::Merge(statement_patch(&status, revision.as_deref()));
                 self.shown(api.patch_status(&load.name, &PatchParams::apply(AGENT_MANAGER), &patch).await?)
             }
-            Write::Status(key, status) => self.status(&key, *status).await,
+            Write::Status { key, status, revision } => self.status(&key, *status, revision.as_deref()).await,
             Write::Lead { facts, revision } => self.lead(&facts, revision.as_deref()).await,
             Write::Job { job, uid, suspend, annotations } => {
                 let api: Api<Job> = self.within(job.namespace.as_deref());
@@ -134,32 +134,36 @@ impl Sender {
         self.shown(api.patch(&key.name, &params, &Patch::Merge(patch)).await?)
     }
 
-    async fn status(&self, key: &Key, status: Status) -> Sent {
+    async fn status(&self, key: &Key, status: Status, at: Option<&str>) -> Sent {
+        let all = self.client();
         match status {
-            Status::PowerBudget(status) => self.apply::<PowerBudget>(&Api::all(self.client()), key, &status).await,
-            Status::MiningFleet(status) => self.apply::<MiningFleet>(&Api::all(self.client()), key, &status).await,
-            Status::GpuPool(status) => self.apply::<GpuPool>(&Api::all(self.client()), key, &status).await,
-            Status::LeaseClass(status) => self.apply::<LeaseClass>(&Api::all(self.client()), key, &status).await,
+            Status::PowerBudget(status) => self.apply::<PowerBudget>(&Api::all(all), key, &status, at).await,
+            Status::MiningFleet(status) => self.apply::<MiningFleet>(&Api::all(all), key, &status, at).await,
+            Status::GpuPool(status) => self.apply::<GpuPool>(&Api::all(all), key, &status, at).await,
+            Status::LeaseClass(status) => self.apply::<LeaseClass>(&Api::all(all), key, &status, at).await,
             Status::ComputeLease(status) => {
-                self.apply::<ComputeLease>(&self.within(key.namespace.as_deref()), key, &status).await
+                self.apply::<ComputeLease>(&self.within(key.namespace.as_deref()), key, &status, at).await
             }
-            Status::GridEvent(status) => self.apply::<GridEvent>(&Api::all(self.client()), key, &status).await,
-            Status::Lockout(status) => self.apply::<Lockout>(&Api::all(self.client()), key, &status).await,
+            Status::GridEvent(status) => self.apply::<GridEvent>(&Api::all(all), key, &status, at).await,
+            Status::Lockout(status) => self.apply::<Lockout>(&Api::all(all), key, &status, at).await,
         }
     }
 
     /// Server-side apply: fields that an earlier report set and this one does not are taken out; nobody else's are.
-    async fn apply<K: Shown>(&self, api: &Api<K>, key: &Key, status: &impl Serialize) -> Sent {
+    async fn apply<K: Shown>(&self, api: &Api<K>, key: &Key, status: &impl Serialize, at: Option<&str>) -> Sent {
         if key.kind != K::KIND {
             return Err(refused("this status is of another kind".into()));
         }
         let status = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
-        let body = json!({
+        let mut body = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": K::kind(&()),
             "metadata": {"name": &*key.name},
             "status": status,
         });
+        if let Some(revision) = at {
+            put(&mut body, "metadata", "resourceVersion", revision.into());
+        }
         let params = PatchParams::apply(REPORT_MANAGER).force();
         self.shown(api.patch_status(&key.name, &params, &Patch::Apply(&body)).await?)
     }

@@ -54,7 +54,7 @@ pub(super) fn target(write: &Write) -> Option<Key> {
             Some(Key { kind: Kind::Pod, namespace: load.namespace.clone(), name: name.into() })
         }
         Write::Order { load, .. } | Write::State { load, .. } => Some(load.clone()),
-        Write::Status(key, _) | Write::Finalizer { key, .. } | Write::Delete(key) => Some(key.clone()),
+        Write::Status { key, .. } | Write::Finalizer { key, .. } | Write::Delete(key) => Some(key.clone()),
         Write::Lead { .. } => Some(Key::cluster(Kind::Leadership, LEADERSHIP_NAME)),
         Write::Job { job, .. } => Some(job.clone()),
         Write::DeletePod { pod, .. } => Some(pod.clone()),

@@ -53,13 +53,11 @@ impl Server {
                 Ok((spec, old.status.clone()))
             }),
             Write::State { load, status, revision } => self.change_load(&load, |old, stands| {
-                if revision.as_deref().is_some_and(|r| r != stands) {
-                    return Err(Refusal::Conflict("the object has been modified".into()));
-                }
+                still(stands, revision.as_deref())?;
                 state_rules(old, &status)?;
                 Ok((old.spec.clone(), Some((*status).clone())))
             }),
-            Write::Status(key, status) => self.set_status(&key, *status),
+            Write::Status { key, status, revision } => self.set_status(&key, *status, revision.as_deref()),
             Write::Lead { facts, revision } => self.lead(facts, revision.as_deref()),
             Write::Job { job, uid, suspend, annotations } => self.modify(&job, |object| {
                 let Object::Job(facts) = object else { return Err(Refusal::NotFound) };
@@ -172,8 +170,9 @@ impl Server {
         })
     }
 
-    fn set_status(&mut self, key: &Key, status: Status) -> Applied {
+    fn set_status(&mut self, key: &Key, status: Status, revision: Option<&str>) -> Applied {
         self.modify(key, |object| {
+            still(object.revision(), revision)?;
             match (object, status) {
                 (Object::PowerBudget(o), Status::PowerBudget(s)) => Arc::make_mut(o).status = Some(s),
                 (Object::MiningFleet(o), Status::MiningFleet(s)) => Arc::make_mut(o).status = Some(s),
@@ -361,6 +360,14 @@ fn fence(old: &ControllableLoadSpec, new: &ControllableLoadSpec) -> Result<(), R
 }
 
 /// The rules on a load's status that need its spec or its old status.
+/// Whether what `stands` is what the writer had read.
+fn still(stands: &str, revision: Option<&str>) -> Result<(), Refusal> {
+    match revision {
+        Some(revision) if revision != stands => Err(Refusal::Conflict("the object has been modified".into())),
+        _ => Ok(()),
+    }
+}
+
 fn state_rules(old: &ControllableLoad, new: &ControllableLoadStatus) -> Result<(), Refusal> {
     let Some(ceiling) = new.ceiling_watts else { return Ok(()) };
     let before = old.status.as_ref();

@@ -15,7 +15,7 @@ use super::range::{Cap, Range};
 use crate::bid::Bid;
 use crate::clear::{Award, clear};
 use crate::lease::{
-    Answer, Barred, Book, Contract, Delivery, Ground, Lease, LeaseState, Level, NoticeReason, Stance, Wanted,
+    Answer, Barred, Book, Contract, Delivery, Digest, Ground, Lease, LeaseState, Level, NoticeReason, Stance, Wanted,
     consider_all, serve,
 };
 use crate::plan::{LeaseAward, Reason};
@@ -165,6 +165,7 @@ pub(super) fn serve_all(
     ranges: &[Range],
     (loads, duties): (&[Bid], &[Duty<'_>]),
     price: Option<UsdPerMwh>,
+    digest: Digest,
 ) -> Leases {
     let claims = claims(snapshot);
     let wanted = economics(snapshot, limits, &claims, (loads, duties), price);
@@ -172,7 +173,7 @@ pub(super) fn serve_all(
     // Limits that fall within one notice of each other are told of together.
     let stages = stages(snapshot, Span::new(notice.get().saturating_mul(2)));
     let forced = shed::forced(snapshot, &stages, &claims, &wanted, loads);
-    let mut leases = considered(snapshot, ranges);
+    let mut leases = considered(snapshot, ranges, digest);
     let locked = locked(snapshot, ranges);
     let asks = wanted.into_iter().zip(forced);
     for (claim, (wanted, forced)) in claims.iter().zip(asks) {
@@ -313,7 +314,7 @@ fn why(award: &Award, price: UsdPerMwh) -> Reason {
 }
 
 /// Every lease as it stands before it is served: requests answered, the rest as they are.
-fn considered(snapshot: &Snapshot, ranges: &[Range]) -> Leases {
+fn considered(snapshot: &Snapshot, ranges: &[Range], digest: Digest) -> Leases {
     let open = |l: &Lease| !matches!(l.state, LeaseState::Accepted(_) | LeaseState::Ended(_));
     let mut awards: Vec<LeaseAward> = snapshot.leases.iter().map(standing).collect();
     let count = snapshot.leases.len();
@@ -336,7 +337,7 @@ fn considered(snapshot: &Snapshot, ranges: &[Range]) -> Leases {
             must_run: &must_run,
         };
         let book: &Book = &snapshot.book;
-        for (at, answer) in consider_all(&snapshot.leases, book, ground, snapshot.now, &crate::digest::sha256_hex) {
+        for (at, answer) in consider_all(&snapshot.leases, book, ground, snapshot.now, digest) {
             let Some(award) = awards.get_mut(at as usize) else { continue };
             award.reason = match answer.answer {
                 Answer::Accepted | Answer::Settled => Reason::Full,

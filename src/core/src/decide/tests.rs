@@ -12,7 +12,7 @@ use crate::snapshot::{Member, Quote, Reading};
 use crate::tree::NodeId;
 use crate::units::{Span, Time, Usd, UsdPerMwh, UsdPerPhDay, Watts};
 use proptest::prelude::*;
-use world::{HALL_A, HALL_B, World, kw, minutes, snapshot};
+use world::{HALL_A, HALL_B, World, digest, kw, minutes, snapshot};
 
 fn award(kilowatts: i64, reason: Reason) -> LoadAward {
     LoadAward { watts: kw(kilowatts), reason, urgent: false }
@@ -32,7 +32,7 @@ fn a_settled_site_runs_what_is_worth_more_than_power_and_says_why_not_the_rest()
     let mut world = World::new(snapshot(2, 1));
     world.price(60);
     world.run(minutes(10), Span::seconds(1));
-    let plan = decide(&world.snapshot);
+    let plan = decide(&world.snapshot, digest);
     let next = UsdPerMwh::new(44_642_857);
     let below = Reason::BelowPrice { value: next, price: UsdPerMwh::dollars(60) };
     assert_eq!(
@@ -179,11 +179,65 @@ fn a_load_whose_owner_cannot_be_read_stays_as_it_is_and_only_a_lockout_lowers_it
 }
 
 #[test]
+fn a_hosted_fleet_runs_by_its_contract_whatever_hashing_earns() {
+    let mut site = snapshot(1, 0);
+    let (rate, credit) = (UsdPerMwh::dollars(60), UsdPerMwh::dollars(20));
+    site.fleets[0].ownership = crate::snapshot::Ownership::Hosted { rate, credit };
+    let mut world = World::new(site);
+    for (price, hashprice, want) in [(70, 5, 1_188), (70, 90, 1_188), (130, 90, 50), (130, 5, 50), (60, 5, 1_188)] {
+        world.price(price);
+        world.snapshot.hashprice = Quote::Fresh { value: UsdPerPhDay::dollars(hashprice), since: world.snapshot.now };
+        world.run(minutes(10), Span::seconds(1));
+        assert_eq!(world.watts(), [kw(want)], "power at {price}, hashing at {hashprice}");
+    }
+    // At 130 it says what a MWh is worth: the rate and the credit that withholding it would cost.
+    world.price(130);
+    world.run(minutes(10), Span::seconds(1));
+    let worth = Reason::BelowPrice { value: UsdPerMwh::dollars(80), price: UsdPerMwh::dollars(130) };
+    assert_eq!(world.plan.loads[0].reason, worth);
+}
+
+#[test]
+fn a_container_behind_one_breaker_runs_whole_or_not_at_all_and_says_what_room_it_needs() {
+    let mut site = snapshot(2, 0);
+    site.fleets[0].indivisible = true;
+    for load in &mut site.loads {
+        load.setpoint = kw(1_188);
+    }
+    world::limit(&mut site, HALL_A, kw(1_500));
+    let mut world = World::new(site);
+    world.price(20);
+    world.run(minutes(10), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(1_188), kw(50)]);
+    let indivisible = Reason::Indivisible { node: HALL_A, room: kw(262), needs: kw(1_138) };
+    assert_eq!(world.plan.loads[1].reason, indivisible);
+    // An obligation of less than a block takes the block.
+    world.price(500);
+    let now = world.snapshot.now;
+    world.snapshot.obligations = vec![crate::snapshot::Obligation {
+        name: "rrs".into(),
+        node: HALL_A,
+        kind: None,
+        minimum: kw(100),
+        from: now,
+        until: Time::MAX,
+        response: minutes(10),
+        seen: now,
+        priority: 50,
+    }];
+    world.run(minutes(10), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(1_188), kw(50)]);
+    world.snapshot.obligations.clear();
+    world.run(minutes(10), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(50); 2]);
+}
+
+#[test]
 fn an_empty_site_has_an_empty_plan() {
     let mut empty = snapshot(0, 0);
     empty.fleets.clear();
     empty.pools.clear();
-    let plan = decide(&empty);
+    let plan = decide(&empty, digest);
     assert_eq!((plan.wants, plan.loads, plan.leases), (vec![], vec![], vec![]));
 }
 
@@ -193,7 +247,7 @@ fn a_snapshot_that_points_nowhere_still_gives_a_plan() {
     wild.loads[0].member = Member::Fleet(9);
     wild.loads[1].node = NodeId(77);
     wild.loads[2].member = Member::Pool(9);
-    let plan = decide(&wild);
+    let plan = decide(&wild, digest);
     assert_eq!(plan.loads.len(), 3);
     assert_eq!(plan.loads[1].watts, wild.loads[1].setpoint.min(kw(1_188)));
 }
@@ -223,8 +277,8 @@ proptest! {
             let memory = awarded.into_iter().map(|w| crate::memory::LoadMemory { awarded: kw(w), ..Default::default() });
             snapshot.memory.loads = memory.collect();
         }
-        let plan = decide(&snapshot);
-        prop_assert_eq!(format!("{plan:?}"), format!("{:?}", decide(&snapshot.clone())));
+        let plan = decide(&snapshot, digest);
+        prop_assert_eq!(format!("{plan:?}"), format!("{:?}", decide(&snapshot.clone(), digest)));
         // Six floors of 50 kW, and a node of 3.6: they fit wherever the limit is at least that.
         for (node, award) in plan.nodes.iter().enumerate() {
             if award.capacity >= kw(304) {

@@ -20,6 +20,7 @@
 //! command() ─► plan ─► due() ─► DeviceCommand ─► driver ─► DeviceAnswer ─► observe() ─► proof()
 //! ```
 
+mod class;
 mod device;
 mod facts;
 mod issue;
@@ -34,7 +35,8 @@ pub use facts::{
 
 use super::Proof;
 use crate::units::{Span, Time, Watts};
-use device::{Class, Device};
+use class::Class;
+use device::Device;
 use issue::Pace;
 use std::collections::BTreeSet;
 

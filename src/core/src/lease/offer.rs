@@ -8,8 +8,9 @@ use crate::units::{Span, Time};
 /// How long an offer stands, and its place in the book with it.
 pub const OFFER_STANDS: Span = Span::minutes(60);
 
-/// A digest of bytes, as text: SHA-256 in the shell.
-pub type Digest<'a> = &'a dyn Fn(&[u8]) -> String;
+/// A digest of bytes, as text that fits a field: the same for the same bytes, wherever and whenever it is taken. The shell
+/// brings it: SHA-256, in hexadecimal digits.
+pub type Digest = fn(&[u8]) -> String;
 
 /// What became of a request, beside the state it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +84,7 @@ pub fn consider_all(
     book: &Book,
     ground: Ground<'_>,
     now: Time,
-    digest: Digest<'_>,
+    digest: Digest,
 ) -> Vec<(u32, Considered)> {
     let open = |lease: &Lease| !matches!(lease.state, LeaseState::Accepted(_) | LeaseState::Ended(_));
     let mut order: Vec<(u32, &Lease)> = (0..).zip(leases).filter(|(_, lease)| open(lease)).collect();
@@ -107,7 +108,7 @@ pub fn consider<'a>(
     ground: &Ground<'_>,
     occupancy: &mut Occupancy<'a>,
     now: Time,
-    digest: Digest<'_>,
+    digest: Digest,
 ) -> Considered {
     if matches!(lease.state, LeaseState::Accepted(_) | LeaseState::Ended(_)) {
         return Considered { state: lease.state.clone(), answer: Answer::Settled };
@@ -178,7 +179,7 @@ fn promise<'a>(lease: &'a Lease, ground: &Ground<'_>, now: Time) -> Result<Promi
 
 /// A new offer on the terms published now. Its start is the one asked for, also where that is past: so its hash does
 /// not change with the time of day. Nothing is charged for what is past.
-fn offered(lease: &Lease, ground: &Ground<'_>, now: Time, digest: Digest<'_>) -> Option<Offer> {
+fn offered(lease: &Lease, ground: &Ground<'_>, now: Time, digest: Digest) -> Option<Offer> {
     let class = class_of(lease, ground)?;
     let delivery = lease.request.delivery?;
     let (start, end) = (lease.request.start, lease.request.end);

@@ -8,7 +8,7 @@ use crate::market::{Asked, Feeds, Point, Source};
 use crate::operator::own::AgentPods;
 use crate::operator::{Operator, Options, Ports};
 use crate::store::memory::{Filter, MemoryStore, Recorded, Server, SharedServer};
-use crate::store::{Key, Kind, NodeFacts, Object, PodFacts, Seen, Store, Write, WriteId, api_time};
+use crate::store::{JobFacts, Key, Kind, NodeFacts, Object, PodFacts, Seen, Store, Write, WriteId, api_time};
 use ampacity_core::guard::HolderId;
 use ampacity_core::units::{Span, Time, Watts};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// 2026-12-01T12:00:00Z.
 const START: Time = Time::seconds(1_796_126_400);
 
-pub(super) const SITE: &str = r#"
+pub(in crate::operator) const SITE: &str = r#"
 kind: PowerBudget
 metadata: {name: west, finalizers: [ampacity.dev/nameplates]}
 spec:
@@ -63,9 +63,9 @@ spec: {delivery: Jobs, pool: h100, pricePerGpuHour: "2.00", service: Firm}
 "#;
 
 /// Prices as a test sets them; the time that they are for is when they were set.
-pub(super) struct Prices {
-    pub(super) energy: Option<(i64, Time)>,
-    pub(super) hash: (i64, Time),
+pub(in crate::operator) struct Prices {
+    pub(in crate::operator) energy: Option<(i64, Time)>,
+    pub(in crate::operator) hash: (i64, Time),
 }
 
 impl Feeds for Prices {
@@ -80,9 +80,20 @@ impl Feeds for Prices {
 }
 
 /// A client that counts the statuses which are handed to it: the server takes one that changes nothing for none.
-pub(super) struct Counted {
+pub(in crate::operator) struct Counted {
     store: MemoryStore,
     statuses: u32,
+    /// What a lease's status is written over is not what stands: every such write is refused.
+    pub(in crate::operator) leases_refused: bool,
+    /// Writes to leases and Jobs, in order.
+    pub(in crate::operator) tenancy: Vec<String>,
+}
+
+impl Counted {
+    fn new(server: &SharedServer, name: &str) -> Self {
+        let store = MemoryStore::connect(server, name, Filter::All);
+        Self { store, statuses: 0, leases_refused: false, tenancy: Vec::new() }
+    }
 }
 
 impl Store for Counted {
@@ -90,38 +101,49 @@ impl Store for Counted {
         self.store.poll()
     }
 
-    fn submit(&mut self, write: Write) -> WriteId {
-        self.statuses += u32::from(matches!(write, Write::Status(..)));
+    fn submit(&mut self, mut write: Write) -> WriteId {
+        self.statuses += u32::from(matches!(write, Write::Status { .. }));
+        match &mut write {
+            Write::Status { key, revision, .. } if key.kind == Kind::ComputeLease => {
+                self.tenancy.push(format!("{} is written", key.name));
+                if self.leases_refused {
+                    *revision = Some("0".into());
+                }
+            }
+            Write::Job { job, suspend: Some(suspend), .. } => {
+                self.tenancy.push(format!("{} {}", job.name, if *suspend { "is suspended" } else { "runs" }));
+            }
+            _ => {}
+        }
         self.store.submit(write)
     }
 }
 
 /// A site with agents that do as they are told at once.
-pub(super) struct World {
+pub(in crate::operator) struct World {
     server: SharedServer,
     exchange: SharedExchange,
-    store: Counted,
+    pub(in crate::operator) store: Counted,
     link: MemoryUplink,
-    pub(super) prices: Prices,
+    pub(in crate::operator) prices: Prices,
     operator: Operator,
-    pub(super) now: Time,
+    pub(in crate::operator) now: Time,
     agents: BTreeMap<String, MemoryDownlink>,
-    pub(super) silent: BTreeSet<String>,
-    pub(super) feed: Vec<String>,
+    pub(in crate::operator) silent: BTreeSet<String>,
+    pub(in crate::operator) feed: Vec<String>,
 }
 
 impl World {
-    pub(super) fn new(more: &str) -> Self {
+    pub(in crate::operator) fn new(more: &str) -> Self {
         let server = Server::new(1, START);
         let exchange = Exchange::new(1, START);
-        let options = Options { name: "ampacity-0".into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere };
         let mut world = Self {
-            store: Counted { store: MemoryStore::connect(&server, "ampacity-0", Filter::All), statuses: 0 },
+            store: Counted::new(&server, "ampacity-0"),
             link: MemoryUplink::join(&exchange, "ampacity-0"),
             server,
             exchange,
             prices: Prices { energy: Some((4_000, START)), hash: (6_000, START) },
-            operator: Operator::new(options),
+            operator: operator("ampacity-0"),
             now: START,
             agents: BTreeMap::new(),
             silent: BTreeSet::new(),
@@ -135,7 +157,7 @@ impl World {
         world
     }
 
-    pub(super) fn apply(&mut self, yaml: &str) {
+    pub(in crate::operator) fn apply(&mut self, yaml: &str) {
         for value in manifest::values("test", yaml).unwrap() {
             self.server.borrow_mut().put(object(value));
         }
@@ -180,8 +202,50 @@ impl World {
         self.server.borrow_mut().remove(&Key::cluster(kind, name)).unwrap();
     }
 
+    /// The operator dies, and another takes over once the leadership has run out.
+    pub(in crate::operator) fn take_over(&mut self) {
+        self.store = Counted::new(&self.server, "ampacity-1");
+        self.link = MemoryUplink::join(&self.exchange, "ampacity-1");
+        self.operator = operator("ampacity-1");
+    }
+
+    /// A lease's Job, as its tenant or anybody else leaves it.
+    pub(in crate::operator) fn job(&mut self, name: &str, lease: &str, suspended: bool) {
+        let facts = JobFacts {
+            namespace: "tenant-a".into(),
+            name: name.into(),
+            lease: lease.into(),
+            suspended,
+            parallelism: 1,
+            gpus_per_pod: 8,
+            ..JobFacts::default()
+        };
+        self.server.borrow_mut().put(Object::Job(Arc::new(facts)));
+    }
+
+    /// Somebody else flips a Job's switch.
+    pub(in crate::operator) fn flip(&mut self, name: &str, suspended: bool) {
+        let key = Key::namespaced(Kind::Job, "tenant-a", name);
+        self.server.borrow_mut().update(&key, |object| {
+            if let Object::Job(job) = object {
+                Arc::make_mut(job).suspended = suspended;
+            }
+        });
+    }
+
+    /// Whether a Job runs.
+    pub(in crate::operator) fn job_runs(&self, name: &str) -> bool {
+        let key = Key::namespaced(Kind::Job, "tenant-a", name);
+        matches!(self.server.borrow().get(&key), Some(Object::Job(job)) if !job.suspended)
+    }
+
+    /// Somebody deletes a lease.
+    pub(in crate::operator) fn delete_lease(&mut self, name: &str) {
+        self.server.borrow_mut().vanish(&Key::namespaced(Kind::ComputeLease, "tenant-a", name));
+    }
+
     /// Lets time pass, a second at a time.
-    pub(super) fn run(&mut self, seconds: i64) {
+    pub(in crate::operator) fn run(&mut self, seconds: i64) {
         for _ in 0..seconds {
             self.now = self.now.after(Span::seconds(1));
             self.server.borrow_mut().advance(self.now);
@@ -220,7 +284,7 @@ impl World {
             let exchange = &self.exchange;
             let down = self.agents.entry(name.clone()).or_insert_with(|| MemoryDownlink::join(exchange, &name));
             down.report(Report {
-                load: name,
+                load: name.into(),
                 holder: HolderId(7),
                 order: crate::store::order(load.spec.order),
                 ceiling: Some(setpoint),
@@ -236,7 +300,7 @@ impl World {
     }
 
     /// The status of an object, as the API shows it.
-    pub(super) fn status(&self, kind: Kind, name: &str) -> Value {
+    pub(in crate::operator) fn status(&self, kind: Kind, name: &str) -> Value {
         let server = self.server.borrow();
         let status = match server.get(&Key::cluster(kind, name)).unwrap() {
             Object::PowerBudget(o) => serde_json::to_value(&o.status),
@@ -251,7 +315,7 @@ impl World {
     }
 
     /// The conditions of an object: `Type=Status Reason: message`.
-    pub(super) fn conditions(&self, kind: Kind, name: &str) -> Vec<String> {
+    pub(in crate::operator) fn conditions(&self, kind: Kind, name: &str) -> Vec<String> {
         let of = |c: &Condition| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message);
         self.raw_conditions(kind, name).iter().map(of).collect()
     }
@@ -260,24 +324,29 @@ impl World {
         serde_json::from_value(self.status(kind, name)["conditions"].clone()).unwrap()
     }
 
-    pub(super) fn since(&self, kind: Kind, name: &str, type_: &str) -> Time {
+    pub(in crate::operator) fn since(&self, kind: Kind, name: &str, type_: &str) -> Time {
         let conditions = self.raw_conditions(kind, name);
         crate::store::time(&conditions.iter().find(|c| c.type_ == type_).unwrap().last_transition_time)
     }
 
     /// How many statuses were written so far.
-    pub(super) fn written(&self) -> u32 {
+    pub(in crate::operator) fn written(&self) -> u32 {
         self.store.statuses
     }
 
     /// The Events since the last call: `name Reason: note`.
-    pub(super) fn told(&self) -> Vec<String> {
+    pub(in crate::operator) fn told(&self) -> Vec<String> {
         let of = |r: Recorded| {
             let mark = if r.warning { "!" } else { "" };
             format!("{} {mark}{}: {}", r.regarding.name, r.reason, r.note)
         };
         self.server.borrow_mut().take_recorded().into_iter().map(of).collect()
     }
+}
+
+fn operator(name: &str) -> Operator {
+    let options = Options { name: name.into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere };
+    Operator::new(options)
 }
 
 fn object(value: Value) -> Object {

@@ -1,6 +1,6 @@
 //! Leases within a decision: notice, emergencies, returns, reserves.
 
-use super::world::{HALL_B, World, class, contract, event, kw, lease, minutes, snapshot, terms};
+use super::world::{HALL_B, World, class, contract, digest, event, kw, lease, minutes, snapshot, terms};
 use crate::decide::decide;
 use crate::guard::LoadId;
 use crate::lease::{Delivery, LeaseState, Notice, NoticeReason, RefusalReason, Request, Terms};
@@ -156,11 +156,68 @@ fn a_lockout_on_a_node_leaves_the_leases_other_nodes_running_and_says_what_is_mi
     assert!(world.plan.loads[2].urgent);
     // Its pods there are gone, and no other node is free.
     world.snapshot.leases[0].placed.remove(0);
-    let plan = decide(&world.snapshot);
+    let plan = decide(&world.snapshot, digest);
     let held = Reason::Lockout { name: "psu".into(), holder: "ana".into() };
     assert_eq!((&plan.leases[0].reason, &plan.leases[1].reason), (&held, &Reason::Full));
     let full = Watts::new(7_600);
     assert_eq!(plan.loads[2..].iter().map(|l| l.watts).collect::<Vec<_>>(), [Watts::ZERO, full, full, full]);
+}
+
+/// A hall of 2 MW that a tenant runs, on the containers' feeder: it counts there whatever it is granted.
+fn hall(flexible: bool) -> World {
+    let mut site = snapshot(2, 0);
+    let mut nodes = site.tree.nodes().to_vec();
+    nodes[2].auxiliary = kw(2_000);
+    site.tree = crate::tree::Tree::new(nodes).unwrap();
+    // 73 USD per kW and month are 100 USD/MWh; with 100 of credit, half a dead band and no stop: 202.
+    let terms = Terms { price: Usd::dollars(73), stop_cost: Usd::ZERO, ..terms(!flexible) };
+    let mut lease = lease(site.now, "tenant/hall", 0, terms);
+    let delivery = Delivery::Power { node: HALL_B, watts: kw(2_000) };
+    lease.request.delivery = Some(delivery);
+    if let LeaseState::Accepted(contract) = &mut lease.state {
+        contract.offer.delivery = delivery;
+        contract.full = crate::lease::Level { watts: kw(2_000), cap: Watts::ZERO };
+    }
+    lease.has_work = false;
+    site.leases = vec![lease];
+    let mut world = World::new(site);
+    world.price(60);
+    world.run(minutes(40), Span::seconds(10));
+    world
+}
+
+#[test]
+fn a_hall_is_granted_whole_curtailed_after_its_notice_and_frees_no_watt_by_it() {
+    let mut world = hall(true);
+    assert_eq!(granted_first(&world), kw(2_000));
+    world.price(201);
+    world.run(minutes(20), Span::seconds(1));
+    assert_eq!(granted_first(&world), kw(2_000));
+    let room = |world: &World| world.plan.nodes.iter().map(|node| node.capacity).collect::<Vec<_>>();
+    let before = room(&world);
+    world.price(203);
+    world.run(Span::seconds(1), Span::seconds(1));
+    let deadline = world.snapshot.now.after(minutes(10));
+    assert_eq!(world.plan.leases[0].reason, Reason::Notice { deadline });
+    world.run(minutes(11), Span::seconds(1));
+    assert_eq!((granted_first(&world), room(&world)), (Watts::ZERO, before));
+    assert!(matches!(world.plan.leases[0].reason, Reason::Curtailed { .. }));
+    world.price(60);
+    world.run(minutes(1), Span::seconds(1));
+    assert_eq!(granted_first(&world), kw(2_000));
+}
+
+#[test]
+fn a_firm_hall_is_curtailed_by_no_price_and_told_where_a_limit_takes_even_what_it_counts_for() {
+    let mut world = hall(false);
+    world.price(50_000);
+    world.run(minutes(60), Span::seconds(10));
+    assert_eq!(granted_first(&world), kw(2_000));
+    world.snapshot.limits = vec![event(world.snapshot.now, HALL_B, kw(1_000))];
+    world.run(Span::seconds(2), Span::seconds(1));
+    assert_eq!(granted_first(&world), Watts::ZERO);
+    let until = crate::units::Time::MAX;
+    assert_eq!(world.plan.leases[0].reason, Reason::Event { name: "utility".into(), until });
 }
 
 /// A flexible lease that may be capped to 80 % (3.2 kW of 8 above must-run), beside a firm one.
@@ -283,7 +340,7 @@ fn watts_of_a_lease_whose_pods_have_not_landed_are_kept_free_on_its_feeder() {
     for lease in &mut world.snapshot.leases {
         lease.placed.clear();
     }
-    let plan = decide(&world.snapshot);
+    let plan = decide(&world.snapshot, digest);
     let miners: Watts = plan.loads[..2].iter().map(|l| l.watts).sum();
     assert_eq!(miners, kw(200));
     assert!(plan.loads[2..].iter().all(|l| l.reason == Reason::NoLease));
@@ -324,7 +381,8 @@ fn a_request_is_answered_with_an_offer_accepted_or_refused_with_what_would_fit()
     site.leases = vec![asked, large];
     let mut world = World::new(site);
     world.run(Span::seconds(2), Span::seconds(1));
-    assert_eq!(contract(&world.snapshot.leases[0]).offer.hash.len(), 64);
+    let offer = &contract(&world.snapshot.leases[0]).offer;
+    assert_eq!(offer.hash, digest(&offer.canonical("tenant/a", &world.snapshot.pools[0].name)));
     assert_eq!(granted_first(&world), kw(4));
     let LeaseState::Refused(refusal) = world.snapshot.leases[1].state else { panic!() };
     assert_eq!((refusal.reason, refusal.would_fit), (RefusalReason::Capacity, 8));

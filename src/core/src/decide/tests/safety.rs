@@ -1,6 +1,6 @@
 //! What no hold, price or ramp may delay.
 
-use super::world::{HALL_A, HALL_B, World, event, kw, minutes, snapshot};
+use super::world::{HALL_A, HALL_B, World, digest, event, kw, minutes, snapshot};
 use crate::decide::decide;
 use crate::guard::LoadId;
 use crate::memory::{LoadMemory, Ramp};
@@ -59,7 +59,7 @@ fn a_shed_whose_write_is_lost_stays_urgent() {
     world.snapshot.limits = vec![event(world.snapshot.now, NodeId::SITE, kw(800))];
     world.run(Span::seconds(1), Span::seconds(1));
     world.snapshot.loads[0].setpoint = kw(1_188);
-    let plan = decide(&world.snapshot);
+    let plan = decide(&world.snapshot, digest);
     assert_eq!((plan.loads[0].watts, plan.loads[0].urgent), (kw(800), true));
 }
 
@@ -185,7 +185,7 @@ proptest! {
         }
         snapshot.limits = vec![event(now, HALL_A, kw(limit))];
         snapshot.lockouts = vec![lockout(LockoutTarget::Load(LoadId(locked as u32)), kw(lock_watts))];
-        let plan = decide(&snapshot);
+        let plan = decide(&snapshot, digest);
         prop_assert!(plan.loads[locked].watts <= kw(lock_watts));
         prop_assert!(plan.nodes[1].awarded <= kw(limit), "{:?}", plan.loads);
         for (load, award) in snapshot.loads.iter().zip(&plan.loads) {
@@ -200,7 +200,7 @@ fn the_plan_looks_again_when_a_limit_begins_or_ends() {
     let mut site = snapshot(1, 0);
     let from = site.now.after(minutes(30));
     site.limits = vec![TimedLimit { from, until: from.after(minutes(5)), ..event(site.now, HALL_A, kw(5_000)) }];
-    site.memory = decide(&site).memory;
+    site.memory = decide(&site, digest).memory;
     site.price = Quote::Fresh { value: UsdPerMwh::dollars(60), since: site.now };
-    assert_eq!(decide(&site).wake, Some(from.before(Span::seconds(35))));
+    assert_eq!(decide(&site, digest).wake, Some(from.before(Span::seconds(35))));
 }

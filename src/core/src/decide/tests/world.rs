@@ -17,6 +17,11 @@ pub(super) const fn kw(kilowatts: i64) -> Watts {
     Watts::kilo(kilowatts)
 }
 
+/// Anything that tells offers apart: here the terms themselves.
+pub(super) fn digest(terms: &[u8]) -> String {
+    String::from_utf8_lossy(terms).into_owned()
+}
+
 pub(super) const fn minutes(minutes: i64) -> Span {
     Span::minutes(minutes)
 }
@@ -102,7 +107,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
         let setpoint = if miner { kw(740) } else { Watts::new(3_600) };
         Load {
             id: LoadId(at),
-            name: format!("load-{at}"),
+            name: format!("load-{at}").into(),
             node: if miner { HALL_A } else { HALL_B },
             member: if miner { Member::Fleet(0) } else { Member::Pool(0) },
             nameplate: if miner { kw(1_188) } else { Watts::new(7_600) },
@@ -222,7 +227,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(snapshot: Snapshot) -> Self {
         let (usable, stuck) = (vec![Watts::MAX; snapshot.loads.len()], vec![None; snapshot.loads.len()]);
-        Self { plan: decide(&snapshot), snapshot, usable, stuck }
+        Self { plan: decide(&snapshot, digest), snapshot, usable, stuck }
     }
 
     pub(super) fn price(&mut self, dollars: i64) {
@@ -243,7 +248,7 @@ impl World {
 
     pub(super) fn step(&mut self) {
         let now = self.snapshot.now;
-        self.plan = decide(&self.snapshot);
+        self.plan = decide(&self.snapshot, digest);
         self.snapshot.memory = self.plan.memory.clone();
         for (at, load) in self.snapshot.loads.iter_mut().enumerate() {
             load.setpoint = self.plan.loads[at].watts;

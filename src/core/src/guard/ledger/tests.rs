@@ -332,18 +332,16 @@ fn a_tree_without_a_node_that_has_loads_is_refused_by_name() {
 }
 
 #[test]
-fn ten_thousand_loads_take_a_few_milliseconds() {
+fn ten_thousand_loads_are_written_in_one_pass_and_fit_although_none_is_answered() {
     let loads: Vec<LoadFacts> = (0..10_000).map(|i| facts(1 + i % 2)).collect();
-    let mut ledger = Ledger::new(EPOCH, tree(600_000, 400_000, 400_000), loads, T);
+    let mut ledger = Ledger::new(EPOCH, tree(500_000, 400_000, 200_000), loads, T);
     for load in 0..10_000 {
         see(&mut ledger, load, view(40, 40, order(EPOCH, 0), 1), T);
     }
     let wants: Vec<Want> = (0..10_000).map(|load| want(load, if load % 3 == 0 { 20 } else { 70 })).collect();
-    let start = std::time::Instant::now();
     let writes = ledger.steps(&wants, T);
-    let took = start.elapsed();
-    assert_eq!(writes.len(), 3_334 + 6_666);
-    // 5 ms is the aim, on a machine of its own; a test shares its machine.
-    assert!(took.as_millis() < 50, "took {took:?}");
-    println!("steps over 10,000 loads: {took:?}");
+    let lowers = writes.iter().filter(|write| matches!(write, Write::Lower { .. })).count();
+    // Below b there is no room at all; below a, 100 kW at the site for 30 W each, and 10 W for the last.
+    assert_eq!((lowers, writes.len() - lowers), (3_334, 3_333));
+    assert_eq!(ledger.sums(T), [499_990, 299_990, 200_000].map(w));
 }

@@ -1,40 +1,8 @@
 //! What is known of one device, and how a reading changes it.
 
-use super::facts::{
-    DeviceClass, DeviceReading, Identity, Limiter, Limiters, Policy, Retention, SleepProof, Source, WriteAnswer,
-    Written,
-};
-use super::plan::Ladder;
-use crate::units::{Span, Time, Watts};
-
-/// A class with what follows from it.
-#[derive(Clone, Debug)]
-pub(super) struct Class {
-    pub(super) facts: DeviceClass,
-    pub(super) ladder: Ladder,
-    /// How long a read-back limiter holds unread.
-    pub(super) life: Span,
-}
-
-impl Class {
-    pub(super) fn of(facts: DeviceClass, policy: &Policy) -> Self {
-        let life = match facts.retention {
-            Retention::Persistent => policy.life,
-            Retention::Volatile => policy.life.min(facts.boot_to_full),
-        };
-        Self { ladder: Ladder::of(&facts), facts, life }
-    }
-
-    /// Whether a limiter that a device says it has counts at all: on a device without readable ones only sleep does.
-    fn counts(&self, limiter: Limiter) -> bool {
-        !matches!(self.facts.limiters, Limiters::Unreadable { .. }) || limiter == Limiter::Asleep
-    }
-
-    fn asks_rows(&self, limiter: Limiter) -> Option<SleepProof> {
-        let sleep = self.facts.sleep.filter(|_| limiter == Limiter::Asleep)?;
-        Some(sleep.verified_by).filter(|by| *by != SleepProof::ReadBack)
-    }
-}
+use super::class::Class;
+use super::facts::{DeviceReading, Identity, Limiter, Policy, SleepProof, Source, WriteAnswer, Written};
+use crate::units::{Time, Watts};
 
 /// A limiter that reads back the same since a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Which device is asked what, and when.
 
 use super::Inventory;
-use super::device::{Class, Device};
+use super::class::Class;
+use super::device::Device;
 use super::facts::{Ask, DeviceCommand, Limiter, Policy};
 use super::plan::{Ladder, Standings};
 use crate::units::{Span, Time, Watts};

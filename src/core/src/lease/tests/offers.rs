@@ -34,7 +34,7 @@ fn consider_at(now: Time, leases: &mut [Lease], change: impl FnOnce(&mut booking
     let (mut world, must_run) = (world(), must_run());
     change(&mut world);
     let book = Book::of(leases);
-    let considered = consider_all(leases, &book, world.ground(&must_run), now, &digest);
+    let considered = consider_all(leases, &book, world.ground(&must_run), now, digest);
     let mut answers = Vec::new();
     for (position, one) in considered {
         leases[position as usize].state = one.state;

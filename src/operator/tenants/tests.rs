@@ -1,0 +1,77 @@
+//! Leases and Jobs over the in-memory API server: what is written before what is done.
+
+use crate::operator::report::tests::LEASE;
+use crate::operator::report::tests::world::World;
+
+/// A site whose lease may begin, and its Job.
+fn leased() -> World {
+    let mut world = World::new("");
+    world.apply(LEASE);
+    world.job("train", "llm", true);
+    world
+}
+
+#[test]
+fn a_job_runs_only_once_its_grant_is_written_down() {
+    let mut world = leased();
+    world.store.leases_refused = true;
+    world.run(120);
+    assert!(world.store.tenancy.iter().all(|write| write == "llm is written"), "{:?}", world.store.tenancy);
+    assert!(!world.job_runs("train"));
+    world.store.leases_refused = false;
+    world.run(10);
+    assert!(world.job_runs("train"));
+}
+
+#[test]
+fn a_leader_that_takes_over_confirms_a_lease_before_it_touches_its_jobs() {
+    let mut world = leased();
+    world.run(120);
+    assert!(world.job_runs("train"));
+    world.take_over();
+    world.run(30);
+    assert_eq!(world.store.tenancy, [""; 0], "what stands is right: nothing is written");
+    world.take_over();
+    world.flip("train", false);
+    world.flip("train", true);
+    world.run(30);
+    assert_eq!(world.store.tenancy, ["llm is written", "train runs"]);
+}
+
+#[test]
+fn a_leader_whose_confirmation_is_refused_leaves_the_jobs_alone() {
+    let mut world = leased();
+    world.run(120);
+    world.take_over();
+    world.store.leases_refused = true;
+    world.flip("train", true);
+    world.run(30);
+    assert!(!world.store.tenancy.is_empty() && !world.job_runs("train"), "{:?}", world.store.tenancy);
+}
+
+#[test]
+fn a_job_without_a_lease_does_not_run() {
+    let mut world = leased();
+    world.run(120);
+    world.job("stray", "nobody", false);
+    world.delete_lease("llm");
+    world.run(5);
+    assert_eq!((world.job_runs("stray"), world.job_runs("train")), (false, false));
+    world.flip("stray", false);
+    world.run(5);
+    assert!(!world.job_runs("stray"));
+}
+
+#[test]
+fn a_job_whose_lease_has_ended_does_not_run_again() {
+    let mut world = World::new("");
+    world.apply(&LEASE.replace("2026-12-02T12:00:00Z", "2026-12-01T12:03:00Z"));
+    world.job("train", "llm", true);
+    world.run(120);
+    assert!(world.job_runs("train"));
+    world.run(120);
+    assert!(!world.job_runs("train"));
+    world.flip("train", false);
+    world.run(5);
+    assert!(!world.job_runs("train"));
+}
