@@ -66,6 +66,9 @@ pub const RELEASED_BY_ANNOTATION: &str = "ampacity.dev/released-by";
 /// Annotation of a load, written by `ampacity release`: why.
 pub const RELEASE_REASON_ANNOTATION: &str = "ampacity.dev/release-reason";
 
+/// Annotation of a node, written by the operator: nothing new starts there, for a person's lockout holds it.
+pub const LOCKED_OUT_ANNOTATION: &str = "ampacity.dev/locked-out";
+
 /// Taint and toleration key of a leased node: only pods of a lease run there.
 pub const LEASE_TAINT: &str = "ampacity.dev/leased";
 /// Taint of a node whose caps are not yet proved: nothing new starts there.

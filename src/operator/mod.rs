@@ -8,6 +8,7 @@ pub mod cache;
 pub mod http;
 pub mod leader;
 pub mod leases;
+mod lockouts;
 pub mod metrics;
 pub mod observe;
 pub mod own;
@@ -106,6 +107,8 @@ pub struct Operator {
     agents: pods::Pace,
     /// When the statuses that no site answers for were last written.
     reported: report::Reported,
+    /// Objects whose author was told that they cannot be read, and why.
+    told_unreadable: BTreeMap<Key, String>,
 }
 
 impl Operator {
@@ -126,6 +129,7 @@ impl Operator {
             under_way: BTreeSet::new(),
             agents: pods::Pace::default(),
             reported: report::Reported::default(),
+            told_unreadable: BTreeMap::new(),
         }
     }
 
@@ -191,6 +195,8 @@ impl Operator {
         self.submit(ports, writes);
         let writes = report::unowned(&self.cache, &self.sites, &mut self.reported, now);
         self.submit(ports, writes);
+        let told = self.cache.untold(&mut self.told_unreadable);
+        self.submit(ports, told);
         Ok(())
     }
 
@@ -214,6 +220,7 @@ impl Operator {
         if site.is_active() {
             writes.extend(apply::orders(site, &plan, ports.link, now));
             writes.extend(tenants::apply(site, &plan, &tenants, &self.usage, now));
+            writes.extend(lockouts::apply(site, &self.cache));
         }
         let leader = self.leader.holder();
         let turn = report::Turn { plan: &plan, prices: &prices, errors: &errors, leases: &tenants, leader, now };
@@ -417,6 +424,7 @@ fn token(write: &Write) -> Option<Token> {
         Write::Status { key, .. } => Some(Token("status", key.clone())),
         Write::Job { job, .. } => Some(Token("job", job.clone())),
         Write::DeletePod { pod, .. } => Some(Token("pod", pod.clone())),
+        Write::Cordon { node, .. } => Some(Token("cordon", node.clone())),
         Write::Finalizer { key, .. } => Some(Token("finalizer", key.clone())),
         Write::Delete(key) => Some(Token("delete", key.clone())),
         Write::Order { .. } | Write::State { .. } | Write::Lead { .. } | Write::Event { .. } => None,

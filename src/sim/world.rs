@@ -177,6 +177,7 @@ impl World {
                 labels: pool_labels(&objects, &node.pool),
                 gpus: node.gpus,
                 ready: true,
+                ..NodeFacts::default()
             };
             self.ground.join(facts).map_err(WorldError::Ground)?;
         }

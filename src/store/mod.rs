@@ -216,6 +216,10 @@ pub struct NodeFacts {
     pub gpus: u32,
     /// Ready.
     pub ready: bool,
+    /// Nothing new starts there, whoever said so.
+    pub unschedulable: bool,
+    /// It was the operator who said so, for a lockout.
+    pub locked_out: bool,
 }
 
 /// The leader's Lease.
@@ -355,6 +359,13 @@ pub enum Write {
         uid: String,
         /// Grace; none: the pod's own.
         grace: Option<Span>,
+    },
+    /// Let nothing new start on a node, for a lockout, or let it again.
+    Cordon {
+        /// The node.
+        node: Key,
+        /// Nothing new is to start there.
+        on: bool,
     },
     /// Replace our finalizer on an object: present or absent.
     Finalizer {

@@ -82,6 +82,12 @@ impl Server {
                 }
                 _ => Err(Refusal::Conflict("another pod of this name".into())),
             }),
+            Write::Cordon { node, on } => self.modify(&node, |object| {
+                let Object::Node(facts) = object else { return Err(Refusal::NotFound) };
+                let facts = Arc::make_mut(facts);
+                (facts.unschedulable, facts.locked_out) = (on, on);
+                Ok(())
+            }),
             Write::Finalizer { key, present } => self.finalize(&key, present),
             Write::Delete(key) => self.remove(&key).map(|()| None),
             Write::Event { regarding, warning, reason, action: _, note } => {
