@@ -212,7 +212,7 @@ impl World {
             server.borrow_mut().put(object);
         }
         let labels = BTreeMap::from([("pool".to_owned(), "h100".to_owned())]);
-        let node = crate::store::NodeFacts { name: "n1".into(), labels, gpus: 8, ready: true };
+        let node = crate::store::NodeFacts { name: "n1".into(), labels, gpus: 8, ready: true, ..Default::default() };
         server.borrow_mut().put(Object::Node(Arc::new(node)));
         let store = MemoryStore::connect(&server, "op", Filter::All);
         let link = MemoryUplink::join(&exchange, "op");
