@@ -4,6 +4,7 @@
 //! queue each way; the newest message of a kind replaces an older one, so that a slow end never delays another.
 
 pub mod memory;
+pub mod none;
 
 use ampacity_core::guard::{HolderId, KnownLimit, Order};
 use ampacity_core::units::{Time, Watts};

@@ -1,6 +1,6 @@
 //! What this operator has been shown of the cluster: every object as it last stood, and how much of it is known.
 
-use crate::store::{Answer, Key, Kind, Object, Seen};
+use crate::store::{Answer, Key, Kind, Object, Seen, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An object that is different from how it was shown before.
@@ -89,6 +89,24 @@ impl Cache {
     /// Every object that cannot be read.
     pub fn all_unreadable(&self) -> impl Iterator<Item = (&Key, &str)> {
         self.unreadable.iter().map(|(key, why)| (key, why.as_str()))
+    }
+
+    /// Events for the authors of objects that cannot be read, once for each reason; `told` keeps what was told.
+    pub(super) fn untold(&self, told: &mut BTreeMap<Key, String>) -> Vec<super::Purposed> {
+        /// So many in one turn: a new schema makes thousands unreadable at once.
+        const NEWS_MAX: usize = 6;
+        told.retain(|key, _| self.unreadable.contains_key(key));
+        let new = self.unreadable.iter().filter(|(key, why)| told.get(*key) != Some(*why));
+        let new: Vec<(Key, String)> = new.take(NEWS_MAX).map(|(key, why)| (key.clone(), why.clone())).collect();
+        let event = |(key, why): (Key, String)| {
+            let kept = if self.objects.contains_key(&key) { "its last form stays in force" } else { "it is left out" };
+            let why: String = why.chars().take(160).collect();
+            let note = format!("cannot be read, {kept}: {why}");
+            let write = Write::Event { regarding: key, warning: true, reason: "Unreadable", action: "Read", note };
+            (write, super::Purpose::Other)
+        };
+        told.extend(new.iter().cloned());
+        new.into_iter().map(event).collect()
     }
 
     /// Every object of one kind, by namespace and name.
@@ -213,6 +231,32 @@ mod tests {
         assert!(cache.get(&key("a")).is_some());
         assert_eq!(cache.take(&Seen::Object(node("a", 8))), [change("a")]);
         assert_eq!(cache.unreadable(&key("a")), None);
+    }
+
+    #[test]
+    fn the_author_of_what_cannot_be_read_is_told_once_for_each_reason() {
+        let mut cache = Cache::default();
+        let mut told = BTreeMap::new();
+        let mut notes = |cache: &Cache| -> Vec<String> {
+            let note = |(write, _)| match write {
+                Write::Event { regarding, note, warning: true, .. } => format!("{} {note}", regarding.name),
+                other => panic!("{other:?}"),
+            };
+            cache.untold(&mut told).into_iter().map(note).collect()
+        };
+        cache.take(&Seen::Object(node("a", 8)));
+        cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into()));
+        cache.take(&Seen::Unreadable(key("b"), "no spec".into()));
+        let first = [
+            "a cannot be read, its last form stays in force: gpus is no number",
+            "b cannot be read, it is left out: no spec",
+        ];
+        assert_eq!(notes(&cache), first);
+        assert_eq!(notes(&cache), [""; 0]);
+        cache.take(&Seen::Object(node("a", 8)));
+        assert_eq!(notes(&cache), [""; 0]);
+        cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into()));
+        assert_eq!(notes(&cache), [first[0]]);
     }
 
     #[test]

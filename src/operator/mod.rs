@@ -8,9 +8,11 @@ pub mod cache;
 pub mod http;
 pub mod leader;
 pub mod leases;
+mod lockouts;
 pub mod metrics;
 pub mod observe;
 pub mod own;
+pub mod pods;
 pub mod problem;
 pub mod reason;
 pub mod report;
@@ -76,6 +78,8 @@ enum Purpose {
     Order { site: String, load: LoadId, order: Order, shed: bool, sent: Time },
     /// The release of a load.
     Release { site: String, load: LoadId },
+    /// The agent pod of this load, made or deleted.
+    Agent { load: String },
     /// Where a lease stands from now on, once it is written down.
     Tenancy { site: String, lease: String, uid: Option<String> },
     /// Anything that is simply tried again when it is still needed.
@@ -99,8 +103,12 @@ pub struct Operator {
     stale_leases: bool,
     /// The tokens of `purposes`: nothing is written twice at a time.
     under_way: BTreeSet<Token>,
+    /// When which agent pod was last made or deleted.
+    agents: pods::Pace,
     /// When the statuses that no site answers for were last written.
     reported: report::Reported,
+    /// Objects whose author was told that they cannot be read, and why.
+    told_unreadable: BTreeMap<Key, String>,
 }
 
 impl Operator {
@@ -119,7 +127,9 @@ impl Operator {
             stale_usage: true,
             stale_leases: true,
             under_way: BTreeSet::new(),
+            agents: pods::Pace::default(),
             reported: report::Reported::default(),
+            told_unreadable: BTreeMap::new(),
         }
     }
 
@@ -181,8 +191,12 @@ impl Operator {
             let writes = self.usage.stop_unleased();
             self.submit(ports, writes);
         }
+        let writes = pods::due(&self.cache, &self.sites, &self.options, &mut self.agents, now);
+        self.submit(ports, writes);
         let writes = report::unowned(&self.cache, &self.sites, &mut self.reported, now);
         self.submit(ports, writes);
+        let told = self.cache.untold(&mut self.told_unreadable);
+        self.submit(ports, told);
         Ok(())
     }
 
@@ -206,6 +220,7 @@ impl Operator {
         if site.is_active() {
             writes.extend(apply::orders(site, &plan, ports.link, now));
             writes.extend(tenants::apply(site, &plan, &tenants, &self.usage, now));
+            writes.extend(lockouts::apply(site, &self.cache));
         }
         let leader = self.leader.holder();
         let turn = report::Turn { plan: &plan, prices: &prices, errors: &errors, leases: &tenants, leader, now };
@@ -375,6 +390,11 @@ impl Operator {
                     row.released = true;
                 }
             }
+            Purpose::Agent { load } => {
+                if let Answer::Refused(why) = answer {
+                    tracing::warn!(load, ?why, "the pod of its agent was refused");
+                }
+            }
             Purpose::Tenancy { site, lease, uid } => {
                 if let Some(row) = self.sites.get_mut(&site).and_then(|site| site.leases.get_mut(&lease)) {
                     let same = row.object.metadata.uid == uid;
@@ -404,6 +424,7 @@ fn token(write: &Write) -> Option<Token> {
         Write::Status { key, .. } => Some(Token("status", key.clone())),
         Write::Job { job, .. } => Some(Token("job", job.clone())),
         Write::DeletePod { pod, .. } => Some(Token("pod", pod.clone())),
+        Write::Cordon { node, .. } => Some(Token("cordon", node.clone())),
         Write::Finalizer { key, .. } => Some(Token("finalizer", key.clone())),
         Write::Delete(key) => Some(Token("delete", key.clone())),
         Write::Order { .. } | Write::State { .. } | Write::Lead { .. } | Write::Event { .. } => None,

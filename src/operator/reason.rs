@@ -88,6 +88,7 @@ fn cents(micro: i64) -> String {
 pub fn sentence(reason: &Reason, names: &Names<'_>) -> String {
     match reason {
         Reason::Full => "has all it can use".into(),
+        Reason::Unreadable => "its owner cannot be read: it stays as it is".into(),
         Reason::Retired => "no longer wanted: lowered to nothing until it is released".into(),
         Reason::BelowPrice { value, price: cost } => {
             format!("worth {} USD/MWh, power costs {}", price(*value), price(*cost))
@@ -162,6 +163,7 @@ fn refused(refusal: Refusal) -> String {
 pub const fn word(reason: &Reason) -> &'static str {
     match reason {
         Reason::Full => "Full",
+        Reason::Unreadable => "Unreadable",
         Reason::Retired => "Retired",
         Reason::BelowPrice { .. } => "BelowPrice",
         Reason::Limit { .. } => "Limit",
@@ -224,6 +226,7 @@ mod tests {
         let refused = |reason| Reason::Refused(Refusal { reason, would_fit: 8, would_fit_from: None });
         vec![
             (Reason::Full, "has all it can use"),
+            (Reason::Unreadable, "its owner cannot be read: it stays as it is"),
             (Reason::Retired, "no longer wanted: lowered to nothing until it is released"),
             (
                 Reason::BelowPrice { value: UsdPerMwh::new(46_098_474), price: usd(5240) },

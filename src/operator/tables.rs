@@ -201,7 +201,7 @@ impl Tables {
         match member {
             Member::Fleet(at) => self.fleets.get(at as usize).map(|row| &row.terms),
             Member::Pool(at) => self.pools.get(at as usize).map(|row| &row.terms),
-            Member::Retired => None,
+            Member::Kept | Member::Retired => None,
         }
     }
 }

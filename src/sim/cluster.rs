@@ -224,7 +224,15 @@ impl Cluster {
     fn bind(&mut self, job: &JobFacts, now: Time) -> bool {
         let Some(pool) = self.pool_of(job) else { return false };
         let used = |load: usize| self.lives.values().filter(|l| l.load == load).map(|l| l.gpus).sum::<u32>();
-        let fits = |node: &&Node| node.pool == pool && node.gpus.saturating_sub(used(node.load)) >= job.gpus_per_pod;
+        let cordoned = |node: &Node| {
+            let server = self.server.borrow();
+            let facts = server.get(&Key::cluster(Kind::Node, &node.name));
+            matches!(facts, Some(Object::Node(facts)) if facts.unschedulable)
+        };
+        let free = |node: &&Node| !cordoned(node);
+        let fits = |node: &&Node| {
+            node.pool == pool && free(node) && node.gpus.saturating_sub(used(node.load)) >= job.gpus_per_pod
+        };
         let Some(node) = self.nodes.iter().find(fits).cloned() else { return false };
         self.pods_made += 1;
         let pod = PodFacts {

@@ -177,6 +177,7 @@ impl World {
                 labels: pool_labels(&objects, &node.pool),
                 gpus: node.gpus,
                 ready: true,
+                ..NodeFacts::default()
             };
             self.ground.join(facts).map_err(WorldError::Ground)?;
         }
@@ -411,6 +412,7 @@ fn start_agent(
         hold: Span::minutes(5),
         down_per_minute: Watts::kilo(500),
         policy: Policy::default(),
+        heartbeats: true,
     };
     let agent = Agent::new(options, &devices, now).ok()?;
     let store = ground.connect(&format!("agent-{}", beside.name), Filter::Load(key));

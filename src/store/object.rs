@@ -76,6 +76,7 @@ impl Object {
     pub fn revision(&self) -> &str {
         match self {
             Self::Job(job) => &job.revision,
+            Self::Pod(pod) => &pod.revision,
             Self::Leadership(facts) => &facts.revision,
             own => own.meta().and_then(|m| m.resource_version.as_deref()).unwrap_or_default(),
         }

@@ -184,6 +184,7 @@ fn moves(
                 let value = node.lease.and_then(|l| leases.values.get(l as usize)).copied();
                 (node.watts, value.unwrap_or(UsdPerMwh::ZERO), Watts::ZERO)
             }
+            crate::snapshot::Member::Kept => (range.floor, UsdPerMwh::ZERO, Watts::ZERO),
             crate::snapshot::Member::Retired => (Watts::ZERO, UsdPerMwh::ZERO, Watts::ZERO),
         };
         // What is obliged and not on yet comes before all economics, what has not even its floor before everything.

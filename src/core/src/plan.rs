@@ -80,6 +80,8 @@ pub struct ObligationAward {
 pub enum Reason {
     /// All it can use.
     Full,
+    /// Its owner exists and cannot be read: it stays as it is.
+    Unreadable,
     /// Nothing wants it any more: lowered to nothing until it is released.
     Retired,
     /// The next step is worth less than power costs now.

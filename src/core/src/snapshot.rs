@@ -295,6 +295,8 @@ pub enum Member {
     Fleet(u32),
     /// A node of `Snapshot::pools` at this position.
     Pool(u32),
+    /// Something whose owner exists and cannot be read: it stays as it is until it can.
+    Kept,
     /// Nothing that is wanted any more: lowered to nothing and kept until it is released.
     Retired,
 }
@@ -307,12 +309,12 @@ impl Snapshot {
 }
 
 impl Member {
-    /// The side; none for what is retired.
+    /// The side; none for what has no owner that is known.
     pub const fn kind(self) -> Option<LoadKind> {
         match self {
             Self::Fleet(_) => Some(LoadKind::Miner),
             Self::Pool(_) => Some(LoadKind::Gpu),
-            Self::Retired => None,
+            Self::Kept | Self::Retired => None,
         }
     }
 }

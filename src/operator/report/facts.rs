@@ -185,7 +185,7 @@ fn loads(scene: &Scene<'_>, facts: &mut Standing) {
         let owner = match row.member {
             Member::Fleet(at) => scene.tables.fleets.get(at as usize).map(|row| row.key.clone()),
             Member::Pool(at) => scene.tables.pools.get(at as usize).map(|row| row.key.clone()),
-            Member::Retired => None,
+            Member::Kept | Member::Retired => None,
         };
         let owner = owner.unwrap_or_else(|| scene.site.key());
         let (name, bound) = (&row.name, scene.bound(load).watts);

@@ -154,6 +154,7 @@ mod tests {
             key: Key::namespaced(Kind::ControllableLoad, "ampacity", name),
             feeder: "west".into(),
             member: Member::Fleet(0),
+            owner: None,
             terms: LoadTerms { node: NodeId::SITE, nameplate, fallback: Watts::ZERO, proof_within: Span::seconds(10) },
             report: None,
             leaving: false,

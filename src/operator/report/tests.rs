@@ -259,6 +259,30 @@ fn an_obligation_that_is_not_met_in_its_time_is_late() {
 }
 
 #[test]
+fn no_job_runs_on_a_gpu_node_that_a_person_holds_and_the_node_is_given_back() {
+    let mut world = World::new("");
+    world.run(60);
+    world.start_pod("train-0", "gpu-0");
+    world.start_pod("train-1", "gpu-9");
+    world.run(10);
+    assert_eq!(world.cordon("gpu-0"), (false, false));
+    world.apply(&lockout("h100-gpu-0"));
+    world.run(10);
+    assert_eq!((world.cordon("gpu-0"), world.terminating("train-0")), ((true, true), true));
+    assert!(!world.terminating("train-1"), "it is on another node");
+    world.remove(Kind::Lockout, "h100-gpu-0");
+    world.run(10);
+    assert_eq!(world.cordon("gpu-0"), (false, false));
+    // What leaves room for the lowest caps stops nothing, and who cordoned a node themselves keeps it so.
+    world.apply(&lockout("h100-gpu-0").replace("reason:", "limitWatts: 6200, reason:"));
+    world.run(10);
+    assert_eq!(world.cordon("gpu-0"), (false, false));
+    world.cordon_by_hand("gpu-0");
+    world.run(10);
+    assert_eq!(world.cordon("gpu-0"), (true, false));
+}
+
+#[test]
 fn what_names_nothing_that_exists_is_told_what_does() {
     let mut world = World::new(ASKED);
     world.apply(LOST);

@@ -203,6 +203,11 @@ fn physical(snapshot: &Snapshot, load: &Load, memory: Option<&LoadMemory>) -> Ra
                 range.most = sum(pool.max_cap).min(load.nameplate);
             }
         }
+        Member::Kept => {
+            let stands = load.setpoint.min(load.nameplate);
+            (range.floor, range.standby, range.most) = (stands, stands, stands);
+            range.present = stands;
+        }
         Member::Retired => range.most = Watts::ZERO,
     }
     range

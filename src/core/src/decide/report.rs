@@ -54,6 +54,7 @@ fn why(facts: &Facts<'_>, at: usize, load: &Load, range: &Range) -> Reason {
     match load.member {
         Member::Pool(_) => of_node(node),
         Member::Fleet(_) => of_container(facts, load, range, award),
+        Member::Kept => Reason::Unreadable,
         Member::Retired => Reason::Retired,
     }
 }
@@ -65,7 +66,7 @@ fn of_node(node: GpuNode) -> Reason {
 fn of_container(facts: &Facts<'_>, load: &Load, range: &Range, award: &clear::Award) -> Reason {
     let sold = match load.member {
         Member::Fleet(fleet) => facts.sold.get(fleet as usize),
-        Member::Pool(_) | Member::Retired => None,
+        Member::Pool(_) | Member::Kept | Member::Retired => None,
     };
     let price = facts.price.unwrap_or_default();
     let last = sold.and_then(|s| s.value_below(award.watts));
@@ -124,7 +125,7 @@ fn obliged(facts: &Facts<'_>, load: &Load, range: &Range, watts: Watts) -> Optio
     let obligation = facts.duties.iter().find(own)?.obligation;
     let value = match load.member {
         Member::Fleet(fleet) => facts.sold.get(fleet as usize).and_then(|s| s.value_below(watts)),
-        Member::Pool(_) | Member::Retired => None,
+        Member::Pool(_) | Member::Kept | Member::Retired => None,
     };
     let loses = facts.price.zip(value).map_or(UsdPerMwh::ZERO, |(price, value)| price - value);
     let price = loses.max(UsdPerMwh::ZERO);

@@ -1,7 +1,7 @@
 //! A small site: the real ledgers, agents and inventories, an API server that holds the fence, devices whose true draw
 //! is known, and messages that go wrong.
 
-use crate::guard::agent::Config;
+use crate::guard::agent::{Config, PROOF_RENEWAL};
 use crate::guard::proof::tests::{Unit, at, load, miner, policy};
 use crate::guard::proof::{
     Ask, DeviceAnswer, DeviceCommand, Inventory, Limiter, LoadDevices, Refusal, WriteAnswer, Written,
@@ -153,7 +153,13 @@ impl Site {
     pub(super) fn start(&mut self, load: usize) {
         self.holders += 1;
         let (settle, hold) = (Span::seconds(11), Span::seconds(120));
-        let config = Config { holder: HolderId(self.holders), settle, hold, down_per_minute: Watts::new(2_000) };
+        let config = Config {
+            holder: HolderId(self.holders),
+            settle,
+            hold,
+            down_per_minute: Watts::new(2_000),
+            renewal: PROOF_RENEWAL,
+        };
         let inventory = Inventory::new(devices(), policy(), self.now).unwrap();
         self.loads[load].runs.push(Run { agent: Agent::new(config, self.now), inventory });
     }
