@@ -5,6 +5,9 @@ use ampacity::sim::world::World;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Splits a site's megawatts between Bitcoin mining and leased GPU jobs.
 #[derive(Parser)]
 #[command(version, about)]
