@@ -10,6 +10,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- /* Of pods: no versions, so that an agent is replaced (and its ceiling void) only when what it runs has changed. */}}
+{{- define "ampacity.podLabels" -}}
+app.kubernetes.io/name: ampacity
+app.kubernetes.io/part-of: ampacity
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "ampacity.selector" -}}
 app.kubernetes.io/name: ampacity
 {{- end }}
