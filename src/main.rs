@@ -15,6 +15,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the agent of one load: obeys its order, proves what its devices can draw.
+    Agent {
+        /// What its devices are.
+        #[command(subcommand)]
+        of: ampacity::cli::agent::AgentCommand,
+    },
     /// Prints the CustomResourceDefinitions as YAML.
     Crds,
     /// Runs a whole site in virtual time: no cluster, no devices, the same decisions.
@@ -25,6 +31,7 @@ enum Command {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
+        Command::Agent { of } => ampacity::cli::agent::act(&of),
         Command::Crds => ampacity::cli::crds::print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => {
             let world = run::World { tick: World::tick, account: World::account };

@@ -88,13 +88,14 @@ fn load(at: u32) -> Load {
     let setpoint = if miner { Watts::kilo(790) } else { Watts::new(7_600) };
     Load {
         id: LoadId(at),
-        name: format!("load-{at}"),
+        name: format!("load-{at}").into(),
         node: if miner { NodeId(hall) } else { NodeId(1 + feeder) },
         member: if miner { Member::Fleet((at / 2) % 5) } else { Member::Pool(feeder) },
         nameplate: if miner { Watts::kilo(1_300) } else { Watts::new(7_600) },
         setpoint,
         bound: Bound { watts: setpoint, basis: Basis::Known, since: NOW },
         proof_within: Span::seconds(30),
+        drawn: Some(setpoint),
         measured: Some(Reading { watts: setpoint, error: Watts::new(100), time: NOW }),
         wants_more: true,
     }
@@ -143,6 +144,7 @@ fn policy() -> Policy {
         up_watts_per_minute: Watts::mega(10_000),
         down_watts_per_minute: Watts::mega(10_000),
         dead_band: UsdPerMwh::dollars(5),
+        allowance_price: UsdPerMwh::dollars(40),
         expected_excursion: Span::minutes(15),
         trim_margin: Ppm::percent(5),
         trim_after: Span::minutes(10),
@@ -158,6 +160,7 @@ fn site(size: u32) -> Result<Snapshot> {
     let mut snapshot = Snapshot {
         now: NOW,
         limits: vec![],
+        obligations: vec![],
         lockouts: vec![],
         price: Quote::Fresh { value: UsdPerMwh::dollars(45), since: NOW },
         hashprice: Quote::Fresh { value: UsdPerPhDay::dollars(50), since: NOW },
@@ -169,6 +172,7 @@ fn site(size: u32) -> Result<Snapshot> {
         leases: (0..size).map(|at| lease(at, size)).collect(),
         book: Book::default(),
         meters: vec![None; tree.len()],
+        meter_stale: vec![],
         memory: Memory::default(),
         tree,
     };

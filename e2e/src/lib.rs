@@ -19,6 +19,7 @@
 //! only way to wait. `e2e/run` does all of it with one command.
 
 pub mod binaries;
+pub mod binary;
 pub mod definitions;
 pub mod helm;
 pub mod identity;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use kube::{Client, Config};
 use serde_json::json;
 
 use crate::binaries::{self, Binaries, Program};
+use crate::binary;
 use crate::identity::{self, ADMIN, Credential, Tokens, User};
 use crate::process::{Keeper, Part};
 use crate::proxy::FaultProxy;
@@ -208,6 +209,33 @@ impl Plain {
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         Ok(path)
+    }
+
+    /// The same through `proxy`.
+    ///
+    /// # Errors
+    /// As [`Plain::kubeconfig`].
+    pub fn kubeconfig_through(&self, proxy: &FaultProxy, user: User) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{}.kubeconfig", proxy.address().port()));
+        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
+        let server = format!("https://{}", proxy.address());
+        let text = serde_yaml::to_string(&identity::kubeconfig(&server, &self.ca_pem, &credential, "default"))?;
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(path)
+    }
+
+    /// Runs the `ampacity` binary beside the control plane, by a kubeconfig. What it prints is in the file `log` of
+    /// [`Plain::logs`]; it ends with the control plane at the latest, however that ends.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run(&self, name: &'static str, log: &str, kubeconfig: &Path, arguments: &[&str]) -> Result<Part> {
+        let mut all = vec![format!("KUBECONFIG={}", kubeconfig.display())];
+        all.push(binary::ampacity()?.display().to_string());
+        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        let log = self.logs().join(log);
+        Part::start(name, PathBuf::from("/usr/bin/env"), all, log, &self.keeper)
     }
 
     /// A user's client configuration, to be changed before a client is made of it.

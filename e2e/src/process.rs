@@ -168,6 +168,14 @@ impl Part {
         self.signal(Signal::CONT)
     }
 
+    /// Asks the part to end (SIGTERM). How that went, [`Part::ended`] says.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
     /// Ends the part at once (SIGKILL) and waits until it is gone.
     ///
     /// # Errors

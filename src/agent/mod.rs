@@ -4,19 +4,35 @@
 //! A thin shell around two pure machines: the guard's `Agent` decides, its `Inventory` knows the devices. It reaches the
 //! world through four ports ([`Ports`]) and is the same in a cluster, in the demo and in the simulation.
 
+pub mod metrics;
+pub mod run;
+pub mod setting;
+
 use crate::api::controllable_load::{Devices as DeviceCounts, Holder, PROTOCOL};
 use crate::api::{ControllableLoadStatus, WholeWatts};
 use crate::device::Devices;
 use crate::link::{self, Downlink, Report, Shout};
 use crate::operator::site::view;
 use crate::store::{Answer, Key, Kind, Object, Seen, Store, Write, WriteId, api_order, api_time};
-use ampacity_core::guard::proof::{Inventory, InventoryError, Policy, Standing};
+use ampacity_core::guard::agent::PROOF_RENEWAL;
+use ampacity_core::guard::proof::{Inventory, InventoryError, LoadDevices, Policy, Retention, Standing};
 use ampacity_core::guard::{Act, Agent as Guard, HolderId, Input, Outcome, Precondition, Statement, agent::Config};
 use ampacity_core::units::{Ppm, Span, Time, Watts};
 use std::collections::BTreeMap;
 
 /// How the devices' own sensors are taken to be off, where the inventory does not say better.
 const SENSOR_ERROR: Ppm = Ppm::percent(5);
+
+/// Without heartbeats the status is written so often at most, whatever the devices declare: once a turn.
+const RENEWAL_LEAST: Span = Span::seconds(1);
+
+/// How often the status is to be written where nothing else carries the life of a proof: so that two writes may fail
+/// before what was stated lapses.
+fn unaided_renewal(devices: &LoadDevices, policy: &Policy) -> Span {
+    let volatile = devices.classes.iter().filter(|class| class.retention == Retention::Volatile);
+    let life = volatile.map(|class| class.boot_to_full).fold(policy.life, Span::min);
+    Span::new(life.get() / 4).clamp(RENEWAL_LEAST, PROOF_RENEWAL)
+}
 
 /// An agent's ways to the world.
 pub struct Ports<'a> {
@@ -43,6 +59,9 @@ pub struct Options {
     pub down_per_minute: Watts,
     /// How devices are read and proved.
     pub policy: Policy,
+    /// Whether heartbeats over the link carry the life of a proof. Where they do not, the status does: it is written
+    /// four times in the shortest life of one.
+    pub heartbeats: bool,
 }
 
 /// The agent of one load.
@@ -59,6 +78,8 @@ pub struct Agent {
     handed: u64,
     writes: BTreeMap<WriteId, u64>,
     leadership: String,
+    /// The protocol of a spec that this agent does not speak: such a spec is not obeyed.
+    too_new: Option<i32>,
     started: Time,
     reported: Time,
 }
@@ -71,8 +92,9 @@ impl Agent {
     pub fn new(options: Options, devices: &dyn Devices, now: Time) -> Result<Self, InventoryError> {
         let described = devices.describe();
         let settle = described.classes.iter().map(|c| c.write_lives + c.settle).max().unwrap_or(Span::ZERO);
-        let config =
-            Config { holder: options.holder, settle, hold: options.hold, down_per_minute: options.down_per_minute };
+        let renewal = if options.heartbeats { PROOF_RENEWAL } else { unaided_renewal(&described, &options.policy) };
+        let (holder, hold, down_per_minute) = (options.holder, options.hold, options.down_per_minute);
+        let config = Config { holder, settle, hold, down_per_minute, renewal };
         Ok(Self {
             inventory: Inventory::new(described, options.policy, now)?,
             guard: Guard::new(config, now),
@@ -82,6 +104,7 @@ impl Agent {
             handed: 0,
             writes: BTreeMap::new(),
             leadership: String::new(),
+            too_new: None,
             started: now,
             reported: Time::ZERO,
         })
@@ -90,6 +113,21 @@ impl Agent {
     /// Whether another agent holds the load: this process should end; it has changed nothing and will not.
     pub fn is_overtaken(&self) -> bool {
         self.guard.is_overtaken()
+    }
+
+    /// The protocol that the load's spec speaks, where this agent does not: it holds, and this process should end.
+    pub const fn is_outdated(&self) -> Option<i32> {
+        self.too_new
+    }
+
+    /// Whether the load is missing at the API server: its devices are held where they are.
+    pub const fn is_orphaned(&self) -> bool {
+        self.guard.is_orphaned()
+    }
+
+    /// What the devices were last told to stay under, W.
+    pub fn limit(&self) -> Option<Watts> {
+        self.guard.limit()
     }
 
     /// One turn: what was seen, what the devices answered, what to do about it.
@@ -137,6 +175,10 @@ impl Agent {
 
     fn input(&mut self, seen: Seen, now: Time) -> Option<Input> {
         match seen {
+            Seen::Object(Object::ControllableLoad(load)) if load.spec.protocol > PROTOCOL => {
+                self.too_new = Some(load.spec.protocol);
+                None
+            }
             Seen::Object(Object::ControllableLoad(load)) => Some(Input::Load(Some(view(&load)))),
             Seen::Object(Object::Leadership(facts)) => {
                 // Only a change shows that the leader lives: the first sight may be of a Lease long dead.
@@ -214,11 +256,12 @@ impl Agent {
         }
     }
 
-    fn report(&self, now: Time) -> Report {
+    /// Where it stands, as it is told over the link and measured.
+    pub fn report(&self, now: Time) -> Report {
         let beat = self.guard.heartbeat(now);
         let drawing = self.inventory.draws_up_to();
         Report {
-            load: self.options.load.name.to_string(),
+            load: self.options.load.name.clone(),
             holder: self.options.holder,
             order: beat.map_or_else(|| self.guard.order().unwrap_or_default(), |b| b.order),
             ceiling: beat.map(|b| b.ceiling),
@@ -230,5 +273,75 @@ impl Agent {
             wants_more: self.guard.limit().is_some_and(|limit| self.inventory.usable(now) > limit),
             note: String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ControllableLoad;
+    use crate::sim::plant::container::{s19k_pro_luxos, whatsminer_percent};
+    use crate::sim::plant::gpunode::h100;
+    use ampacity_core::guard::proof::DeviceClass;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn devices(classes: Vec<DeviceClass>) -> LoadDevices {
+        LoadDevices { classes, devices: Vec::new(), overhead_watts: Watts::ZERO }
+    }
+
+    #[test]
+    fn without_heartbeats_a_status_is_written_four_times_in_the_shortest_life_of_a_proof() {
+        let renewal = |classes| unaided_renewal(&devices(classes), &Policy::default());
+        let (kept, lost, gpu) = (s19k_pro_luxos().class, whatsminer_percent().class, h100().class);
+        let fast = DeviceClass { boot_to_full: Span::seconds(2), ..gpu.clone() };
+        assert_eq!(renewal(vec![kept.clone()]), PROOF_RENEWAL, "ten minutes of life");
+        assert_eq!(renewal(vec![kept, lost, gpu]), Span::seconds(3), "twelve seconds are the shortest");
+        assert_eq!(renewal(vec![fast]), RENEWAL_LEAST);
+    }
+
+    /// A load whose devices nobody needs.
+    struct Bare;
+
+    impl Devices for Bare {
+        fn describe(&self) -> LoadDevices {
+            devices(vec![h100().class])
+        }
+        fn submit(&mut self, _: &[ampacity_core::guard::proof::DeviceCommand], _: Time) {}
+        fn poll(&mut self, _: Time) -> Vec<ampacity_core::guard::proof::DeviceAnswer> {
+            Vec::new()
+        }
+        fn meter(&mut self, _: Time) -> Option<crate::device::Sample> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_spec_of_a_newer_protocol_is_not_obeyed() {
+        let options = Options {
+            load: Key::namespaced(Kind::ControllableLoad, "ampacity", "a"),
+            pod: "a-agent".into(),
+            holder: HolderId(1),
+            hold: Span::minutes(5),
+            down_per_minute: Watts::kilo(1),
+            policy: Policy::default(),
+            heartbeats: false,
+        };
+        let mut agent = Agent::new(options, &Bare, Time::ZERO).unwrap();
+        let mut seen = |protocol: i32| {
+            let load = json!({
+                "apiVersion": "ampacity.dev/v1alpha1", "kind": "ControllableLoad",
+                "metadata": {"name": "a", "namespace": "ampacity", "resourceVersion": "7"},
+                "spec": {
+                    "protocol": protocol, "budget": "b", "feeder": "f", "kind": "Gpu",
+                    "owner": {"pool": "p", "node": "n"}, "nameplateWatts": 10, "setpointWatts": 10,
+                    "fallbackWatts": 10, "order": {"epoch": 1, "sequence": 0},
+                },
+            });
+            let load: ControllableLoad = serde_json::from_value(load).unwrap();
+            let input = agent.input(Seen::Object(Object::ControllableLoad(Arc::new(load))), Time::ZERO);
+            (input.is_some(), agent.is_outdated())
+        };
+        assert_eq!([seen(1), seen(2)], [(true, None), (false, Some(2))]);
     }
 }

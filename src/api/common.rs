@@ -275,16 +275,27 @@ pub fn set_condition<K: Conditioned>(
         Some(false) => "False",
         None => "Unknown",
     };
-    let since = list.iter().find(|c| c.type_ == type_ && c.status == status).map(|c| c.last_transition_time.clone());
-    list.retain(|c| c.type_ != type_);
-    list.push(Condition {
-        type_: type_.into(),
-        status: status.into(),
-        reason: say.reason.as_str().into(),
-        message: say.message,
-        observed_generation: generation,
-        last_transition_time: since.unwrap_or_else(|| now.clone()),
-    });
+    let reason = say.reason.as_str();
+    match list.iter_mut().find(|c| c.type_ == type_) {
+        // Said every second and mostly as before: what stands is kept where it is.
+        Some(stands) => {
+            if stands.status != status {
+                (stands.status, stands.last_transition_time) = (status.into(), now.clone());
+            }
+            if stands.reason != reason {
+                stands.reason = reason.into();
+            }
+            (stands.message, stands.observed_generation) = (say.message, generation);
+        }
+        None => list.push(Condition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: say.message,
+            observed_generation: generation,
+            last_transition_time: now.clone(),
+        }),
+    }
     list.sort_by(|a, b| a.type_.cmp(&b.type_));
 }
 

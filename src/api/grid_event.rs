@@ -49,7 +49,9 @@ pub struct GridEventSpec {
     /// The most that the target may draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_watts: Option<WattsQuantity>,
-    /// The least that the target must draw: power that was sold as a reserve can only be shed while it is on.
+    /// The least that the target must draw above what no shed takes (floors of containers, lowest caps, firm leases):
+    /// power that was sold as a reserve can only be shed while it is on. Miners serve it, and flexible leases whose notice
+    /// is no longer than responseSeconds. It stands above prices and below every limit, lockout and firm lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_watts: Option<WattsQuantity>,
     /// Who asks: the utility, the aggregator, a person. Immutable.
@@ -62,7 +64,7 @@ pub struct GridEventSpec {
     #[serde(default = "fifty")]
     #[schemars(range(min = 0, max = 100))]
     pub priority: i32,
-    /// Time from the start, or from when it is seen if that is later, until the target must be under the limit, seconds.
+    /// Time from the start, or from when it is seen if that is later, until the target must do what is asked, seconds.
     #[serde(default = "ten_minutes")]
     #[schemars(range(min = 0, max = 86_400))]
     pub response_seconds: i64,
@@ -122,12 +124,18 @@ pub struct GridEventStatus {
     /// When the operator first saw it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen_time: Option<Time>,
-    /// When the target was first under the limit.
+    /// When the target first did what is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub met_time: Option<Time>,
     /// The target's bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_watts: Option<WattsQuantity>,
+    /// Obligation, in its time: what is seen to draw of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drawn_watts: Option<WattsQuantity>,
+    /// Obligation, in its time: what is missing of minimumWatts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_watts: Option<WattsQuantity>,
 }
 
 words! {
@@ -139,7 +147,7 @@ words! {
         Active,
         /// The target does what is asked.
         Met,
-        /// responseSeconds passed before the target was under the limit.
+        /// responseSeconds passed before the target did what is asked.
         Late,
     }
 }
@@ -165,7 +173,13 @@ words! {
         UnderLimit,
         /// Sheds are under way.
         Shedding,
-        /// Sheds took longer than responseSeconds.
+        /// As much draws as an obligation asks for.
+        Held,
+        /// Raises for an obligation are under way.
+        Raising,
+        /// A limit, a lockout or a lack of loads keeps watts from an obligation.
+        Short,
+        /// It took longer than responseSeconds.
         ResponseOverrun,
     }
 }

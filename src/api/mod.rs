@@ -50,6 +50,8 @@ pub const BUDGET_LABEL: &str = "ampacity.dev/budget";
 pub const OWNER_LABEL: &str = "ampacity.dev/owner";
 /// Label of an agent pod: the ControllableLoad that it serves.
 pub const LOAD_LABEL: &str = "ampacity.dev/load";
+/// Annotation of an agent pod, written by the operator: which form of its template it was made from.
+pub const AGENT_TEMPLATE_ANNOTATION: &str = "ampacity.dev/agent-template";
 
 /// Annotation of a Job and its pods, written by the operator: a checkpoint is asked for under this id.
 pub const CHECKPOINT_REQUEST_ANNOTATION: &str = "ampacity.dev/checkpoint-requested";
@@ -63,6 +65,9 @@ pub const SUSPEND_REASON_ANNOTATION: &str = "ampacity.dev/suspend-reason";
 pub const RELEASED_BY_ANNOTATION: &str = "ampacity.dev/released-by";
 /// Annotation of a load, written by `ampacity release`: why.
 pub const RELEASE_REASON_ANNOTATION: &str = "ampacity.dev/release-reason";
+
+/// Annotation of a node, written by the operator: nothing new starts there, for a person's lockout holds it.
+pub const LOCKED_OUT_ANNOTATION: &str = "ampacity.dev/locked-out";
 
 /// Taint and toleration key of a leased node: only pods of a lease run there.
 pub const LEASE_TAINT: &str = "ampacity.dev/leased";

@@ -217,6 +217,11 @@ pub struct Policy {
     /// How far a price must pass a value before an award changes, USD per MWh.
     #[serde(default = "five_dollars")]
     pub dead_band_per_mwh: Money,
+    /// What a MWh of a lease's curtailment allowance is worth, USD: what power fetched on average above the lease's value
+    /// in the hours that were worth curtailing. Counts in full while allowances are used up as evenly as time passes, up
+    /// to twenty times as much as one drains faster, and for nothing where it would expire unused.
+    #[serde(default = "forty_dollars")]
+    pub allowance_price_per_mwh: Money,
     /// What a load keeps above what it draws when it cannot use its award, percent of that draw.
     #[serde(default = "five_percent")]
     pub trim_margin_percent: Percent,
@@ -224,6 +229,9 @@ pub struct Policy {
 
 fn five_dollars() -> Money {
     Money::new(5_000_000)
+}
+fn forty_dollars() -> Money {
+    Money::new(40_000_000)
 }
 fn five_percent() -> Percent {
     Percent::whole(5)

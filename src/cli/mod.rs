@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub mod agent;
 pub mod crds;
 pub mod demo;
 pub mod operator;

@@ -1,9 +1,10 @@
 //! `ampacity operator`: the loop in a cluster.
 
+use super::agent::Device;
 use crate::link::memory::{Exchange, MemoryUplink};
 use crate::market::Market;
 use crate::operator::http::{self, Health};
-use crate::operator::own::AgentPods;
+use crate::operator::own::{AgentPods, PodOptions};
 use crate::operator::run::{Pace, Shell, SystemClock, run};
 use crate::operator::{Operator, Options};
 use crate::store::Filter;
@@ -11,6 +12,7 @@ use crate::store::kube::{KubeStore, control};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use kube::{Client, Config};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,12 +49,18 @@ pub struct OperatorArgs {
     /// Folder that relative paths of price, hashprice and meter files start at.
     #[arg(long, default_value = ".")]
     feeds_folder: PathBuf,
-    /// Image of the agents' pods; left out, somebody else runs the agents.
-    #[arg(long, requires = "agent_service_account")]
+    /// Image of the agents' pods, one for each mining container; left out, somebody else runs the agents.
+    #[arg(long, requires = "agent_service_account", requires = "agent_device")]
     agent_image: Option<String>,
     /// ServiceAccount of the agents' pods.
     #[arg(long, requires = "agent_image")]
     agent_service_account: Option<String>,
+    /// What drives the devices of the agents' pods.
+    #[arg(long, value_enum, requires = "agent_image")]
+    agent_device: Option<Device>,
+    /// PriorityClass of the agents' pods; left out, the cluster's default.
+    #[arg(long, requires = "agent_image")]
+    agent_priority_class: Option<String>,
     /// The loop turns at least this often, milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=10_000))]
     tick_milliseconds: u64,
@@ -69,8 +77,13 @@ pub struct OperatorArgs {
 
 impl OperatorArgs {
     fn options(&self) -> Options {
-        let agents = match (&self.agent_image, &self.agent_service_account) {
-            (Some(image), Some(account)) => AgentPods::Pods { image: image.clone(), service_account: account.clone() },
+        let agents = match (&self.agent_image, &self.agent_service_account, self.agent_device) {
+            (Some(image), Some(account), Some(device)) => AgentPods::Pods(PodOptions {
+                image: image.clone(),
+                service_account: account.clone(),
+                device: device.word().into(),
+                priority_class: self.agent_priority_class.clone(),
+            }),
             _ => AgentPods::Elsewhere,
         };
         Options { name: self.name.clone(), namespace: self.namespace.clone(), agents }
@@ -132,9 +145,10 @@ async fn operate_in(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Sends the log to standard error.
-fn log(format: LogFormat) {
+pub(super) fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -7,6 +7,7 @@ use rand_pcg::Pcg32;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Reports of one agent that may be on their way to one operator: more than the longest delay holds at one a second.
 const UNDER_WAY_MAX: usize = 8;
@@ -34,7 +35,7 @@ pub struct Exchange {
     cut: BTreeSet<String>,
     /// By operator, by load: reports on their way and when each arrives. What has arrived gives way to what arrives
     /// after it; what is on its way is never held up by what was sent later.
-    reports: BTreeMap<String, BTreeMap<String, VecDeque<(Time, Report)>>>,
+    reports: BTreeMap<String, BTreeMap<Arc<str>, VecDeque<(Time, Arc<Report>)>>>,
     waiting: BTreeMap<String, Waiting>,
 }
 
@@ -94,11 +95,11 @@ impl Drop for MemoryUplink {
 }
 
 impl Uplink for MemoryUplink {
-    fn poll(&mut self) -> Vec<Report> {
+    fn poll(&mut self) -> Vec<Arc<Report>> {
         let mut exchange = self.exchange.borrow_mut();
         let now = exchange.now;
         let Some(waiting) = exchange.reports.get_mut(&self.name) else { return Vec::new() };
-        let mut arrived = Vec::new();
+        let mut arrived = Vec::with_capacity(waiting.len());
         for queue in waiting.values_mut() {
             let mut newest = None;
             while queue.front().is_some_and(|(due, _)| *due <= now) {
@@ -130,7 +131,7 @@ impl Uplink for MemoryUplink {
 #[derive(Debug)]
 pub struct MemoryDownlink {
     exchange: SharedExchange,
-    load: String,
+    load: Arc<str>,
 }
 
 impl MemoryDownlink {
@@ -145,7 +146,7 @@ impl Downlink for MemoryDownlink {
     fn poll(&mut self) -> Vec<Shout> {
         let mut exchange = self.exchange.borrow_mut();
         let now = exchange.now;
-        let Some(waiting) = exchange.waiting.get_mut(&self.load) else { return Vec::new() };
+        let Some(waiting) = exchange.waiting.get_mut(&*self.load) else { return Vec::new() };
         let take = |slot: &mut Option<(Time, Shout)>| slot.take_if(|(due, _)| *due <= now).map(|(_, shout)| shout);
         let (shed, schedule) = (take(&mut waiting.shed), take(&mut waiting.schedule));
         shed.into_iter().chain(schedule).collect()
@@ -154,16 +155,16 @@ impl Downlink for MemoryDownlink {
     fn report(&mut self, report: Report) {
         let mut exchange = self.exchange.borrow_mut();
         let due = exchange.now.after(exchange.delay);
-        let operators: Vec<String> = exchange.reports.keys().cloned().collect();
-        for operator in operators {
-            if exchange.passes(Some(&operator), &self.load)
-                && let Some(waiting) = exchange.reports.get_mut(&operator)
-            {
+        let report = Arc::new(report);
+        let mut reports = std::mem::take(&mut exchange.reports);
+        for (operator, waiting) in &mut reports {
+            if exchange.passes(Some(operator), &self.load) {
                 let queue = waiting.entry(self.load.clone()).or_default();
                 queue.truncate(UNDER_WAY_MAX - 1);
                 queue.push_back((due, report.clone()));
             }
         }
+        exchange.reports = reports;
     }
 }
 

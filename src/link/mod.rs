@@ -4,15 +4,17 @@
 //! queue each way; the newest message of a kind replaces an older one, so that a slow end never delays another.
 
 pub mod memory;
+pub mod none;
 
 use ampacity_core::guard::{HolderId, KnownLimit, Order};
 use ampacity_core::units::{Time, Watts};
+use std::sync::Arc;
 
 /// Telemetry and heartbeat of one agent: the newest replaces what was not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The load's name.
-    pub load: String,
+    pub load: Arc<str>,
     /// Who speaks.
     pub holder: HolderId,
     /// The order under which the ceiling below was last accepted.
@@ -65,7 +67,7 @@ pub enum Shout {
 /// The operator's end.
 pub trait Uplink {
     /// The newest reports since the last call, at most one for each agent.
-    fn poll(&mut self) -> Vec<Report>;
+    fn poll(&mut self) -> Vec<Arc<Report>>;
     /// Shouts at a load's agent; lost where no agent listens.
     fn shout(&mut self, load: &str, shout: Shout);
 }

@@ -1,7 +1,22 @@
 //! What this operator has been shown of the cluster: every object as it last stood, and how much of it is known.
 
-use crate::store::{Answer, Key, Kind, Object, Seen};
+use crate::store::{Answer, Key, Kind, Object, Seen, Write};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// An object that is different from how it was shown before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which.
+    pub key: Key,
+    /// Its status, and what the server counts, are all that is different.
+    pub status_only: bool,
+}
+
+impl Change {
+    const fn of(key: Key) -> Self {
+        Self { key, status_only: false }
+    }
+}
 
 /// Every object as it was last shown.
 #[derive(Debug, Default)]
@@ -14,15 +29,15 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Takes in one thing that was seen; gives the keys of what is now different.
-    pub fn take(&mut self, seen: &Seen) -> Vec<Key> {
+    /// Takes in one thing that was seen; gives what is now different.
+    pub fn take(&mut self, seen: &Seen) -> Vec<Change> {
         match seen {
             Seen::Object(object) | Seen::Answer(_, Answer::Accepted(Some(object))) => self.put(object),
             Seen::Gone(key) => self.drop(key),
             Seen::Unreadable(key, why) => {
                 self.unconfirmed.remove(key);
                 let was = self.unreadable.insert(key.clone(), why.clone());
-                if was.as_ref() == Some(why) { Vec::new() } else { vec![key.clone()] }
+                if was.as_ref() == Some(why) { Vec::new() } else { vec![Change::of(key.clone())] }
             }
             Seen::Broken(kind) => {
                 let of_kind = self.objects.keys().chain(self.unreadable.keys()).filter(|key| key.kind == *kind);
@@ -38,19 +53,22 @@ impl Cache {
         }
     }
 
-    fn put(&mut self, object: &Object) -> Vec<Key> {
+    fn put(&mut self, object: &Object) -> Vec<Change> {
         let key = object.key();
         self.unconfirmed.remove(&key);
         let readable = self.unreadable.remove(&key).is_some();
         let was = self.objects.insert(key.clone(), object.clone());
-        if readable || was.as_ref() != Some(object) { vec![key] } else { Vec::new() }
+        match was {
+            Some(was) if !readable && was == *object => Vec::new(),
+            was => vec![Change { status_only: !readable && was.is_some_and(|was| was.differs_in_status(object)), key }],
+        }
     }
 
-    fn drop(&mut self, key: &Key) -> Vec<Key> {
+    fn drop(&mut self, key: &Key) -> Vec<Change> {
         self.unconfirmed.remove(key);
         let unreadable = self.unreadable.remove(key).is_some();
         let known = self.objects.remove(key).is_some();
-        if unreadable || known { vec![key.clone()] } else { Vec::new() }
+        if unreadable || known { vec![Change::of(key.clone())] } else { Vec::new() }
     }
 
     /// Whether every kind has been listed at least once: before that, nothing that is missing is known to be missing.
@@ -71,6 +89,24 @@ impl Cache {
     /// Every object that cannot be read.
     pub fn all_unreadable(&self) -> impl Iterator<Item = (&Key, &str)> {
         self.unreadable.iter().map(|(key, why)| (key, why.as_str()))
+    }
+
+    /// Events for the authors of objects that cannot be read, once for each reason; `told` keeps what was told.
+    pub(super) fn untold(&self, told: &mut BTreeMap<Key, String>) -> Vec<super::Purposed> {
+        /// So many in one turn: a new schema makes thousands unreadable at once.
+        const NEWS_MAX: usize = 6;
+        told.retain(|key, _| self.unreadable.contains_key(key));
+        let new = self.unreadable.iter().filter(|(key, why)| told.get(*key) != Some(*why));
+        let new: Vec<(Key, String)> = new.take(NEWS_MAX).map(|(key, why)| (key.clone(), why.clone())).collect();
+        let event = |(key, why): (Key, String)| {
+            let kept = if self.objects.contains_key(&key) { "its last form stays in force" } else { "it is left out" };
+            let why: String = why.chars().take(160).collect();
+            let note = format!("cannot be read, {kept}: {why}");
+            let write = Write::Event { regarding: key, warning: true, reason: "Unreadable", action: "Read", note };
+            (write, super::Purpose::Other)
+        };
+        told.extend(new.iter().cloned());
+        new.into_iter().map(event).collect()
     }
 
     /// Every object of one kind, by namespace and name.
@@ -130,6 +166,7 @@ typed! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::PowerBudget;
     use crate::store::NodeFacts;
     use std::sync::Arc;
 
@@ -141,6 +178,37 @@ mod tests {
         Key::cluster(Kind::Node, name)
     }
 
+    fn change(name: &str) -> Change {
+        Change::of(key(name))
+    }
+
+    fn budget(edit: impl FnOnce(&mut PowerBudget)) -> Object {
+        let yaml = "{limitWatts: 10M, policy: {mode: Active}}";
+        let mut budget = PowerBudget::new("west", serde_yaml::from_str(yaml).unwrap());
+        edit(&mut budget);
+        Object::PowerBudget(Arc::new(budget))
+    }
+
+    #[test]
+    fn a_new_status_is_told_apart_from_a_new_spec_or_label() {
+        let status = |b: &mut PowerBudget| {
+            b.status = Some(Default::default());
+            b.metadata.resource_version = Some("2".into());
+        };
+        let spec = |b: &mut PowerBudget| {
+            status(b);
+            b.spec.reserve_watts = serde_yaml::from_str("1M").unwrap();
+        };
+        let label = |b: &mut PowerBudget| {
+            spec(b);
+            b.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
+        };
+        let mut cache = Cache::default();
+        let shown = [budget(|_| {}), budget(status), budget(status), budget(spec), budget(label)];
+        let told = shown.map(|object| cache.take(&Seen::Object(object)).first().map(|change| change.status_only));
+        assert_eq!(told, [Some(false), Some(true), None, Some(false), Some(false)]);
+    }
+
     #[test]
     fn what_a_list_after_a_gap_does_not_show_is_gone() {
         let mut cache = Cache::default();
@@ -150,7 +218,7 @@ mod tests {
         assert_eq!(cache.take(&Seen::Listed(Kind::Node)), []);
         assert_eq!(cache.take(&Seen::Broken(Kind::Node)), []);
         assert_eq!(cache.take(&Seen::Object(node("b", 8))), []);
-        assert_eq!(cache.take(&Seen::Listed(Kind::Node)), [key("a")]);
+        assert_eq!(cache.take(&Seen::Listed(Kind::Node)), [change("a")]);
         assert_eq!(cache.nodes().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["b"]);
     }
 
@@ -158,11 +226,37 @@ mod tests {
     fn an_object_that_cannot_be_read_keeps_its_last_form_and_says_why() {
         let mut cache = Cache::default();
         cache.take(&Seen::Object(node("a", 8)));
-        assert_eq!(cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into())), [key("a")]);
+        assert_eq!(cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into())), [change("a")]);
         assert_eq!(cache.unreadable(&key("a")), Some("gpus is no number"));
         assert!(cache.get(&key("a")).is_some());
-        assert_eq!(cache.take(&Seen::Object(node("a", 8))), [key("a")]);
+        assert_eq!(cache.take(&Seen::Object(node("a", 8))), [change("a")]);
         assert_eq!(cache.unreadable(&key("a")), None);
+    }
+
+    #[test]
+    fn the_author_of_what_cannot_be_read_is_told_once_for_each_reason() {
+        let mut cache = Cache::default();
+        let mut told = BTreeMap::new();
+        let mut notes = |cache: &Cache| -> Vec<String> {
+            let note = |(write, _)| match write {
+                Write::Event { regarding, note, warning: true, .. } => format!("{} {note}", regarding.name),
+                other => panic!("{other:?}"),
+            };
+            cache.untold(&mut told).into_iter().map(note).collect()
+        };
+        cache.take(&Seen::Object(node("a", 8)));
+        cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into()));
+        cache.take(&Seen::Unreadable(key("b"), "no spec".into()));
+        let first = [
+            "a cannot be read, its last form stays in force: gpus is no number",
+            "b cannot be read, it is left out: no spec",
+        ];
+        assert_eq!(notes(&cache), first);
+        assert_eq!(notes(&cache), [""; 0]);
+        cache.take(&Seen::Object(node("a", 8)));
+        assert_eq!(notes(&cache), [""; 0]);
+        cache.take(&Seen::Unreadable(key("a"), "gpus is no number".into()));
+        assert_eq!(notes(&cache), [first[0]]);
     }
 
     #[test]

@@ -8,9 +8,11 @@ pub mod cache;
 pub mod http;
 pub mod leader;
 pub mod leases;
+mod lockouts;
 pub mod metrics;
 pub mod observe;
 pub mod own;
+pub mod pods;
 pub mod problem;
 pub mod reason;
 pub mod report;
@@ -26,12 +28,12 @@ use crate::store::{Answer, Key, Kind, Seen, Store, Write, WriteId};
 use ampacity_core::decide::decide;
 use ampacity_core::guard::{LoadId, Order};
 use ampacity_core::units::{Span, Time};
-use cache::Cache;
+use cache::{Cache, Change};
 use kube::ResourceExt;
 use leader::{Leader, Standing};
 use own::AgentPods;
 use site::Site;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tenants::Usage;
 
 /// A shed that is not answered within this means that this leader cannot write: it stops renewing its Lease.
@@ -76,6 +78,8 @@ enum Purpose {
     Order { site: String, load: LoadId, order: Order, shed: bool, sent: Time },
     /// The release of a load.
     Release { site: String, load: LoadId },
+    /// The agent pod of this load, made or deleted.
+    Agent { load: String },
     /// Where a lease stands from now on, once it is written down.
     Tenancy { site: String, lease: String, uid: Option<String> },
     /// Anything that is simply tried again when it is still needed.
@@ -89,15 +93,22 @@ pub struct Operator {
     leader: Leader,
     leading: Option<u64>,
     sites: BTreeMap<String, Site>,
-    purposes: BTreeMap<WriteId, Purpose>,
+    /// What is written and not answered: what for, and what about.
+    purposes: BTreeMap<WriteId, (Purpose, Option<Token>)>,
     stale_tables: bool,
+    /// Statuses have changed of what the tables are read from, and perhaps nothing else.
+    stale_statuses: bool,
     usage: Usage,
     stale_usage: bool,
     stale_leases: bool,
-    /// What is written and not answered: nothing is written twice at a time.
-    under_way: BTreeMap<WriteId, Token>,
+    /// The tokens of `purposes`: nothing is written twice at a time.
+    under_way: BTreeSet<Token>,
+    /// When which agent pod was last made or deleted.
+    agents: pods::Pace,
     /// When the statuses that no site answers for were last written.
     reported: report::Reported,
+    /// Objects whose author was told that they cannot be read, and why.
+    told_unreadable: BTreeMap<Key, String>,
 }
 
 impl Operator {
@@ -111,11 +122,14 @@ impl Operator {
             sites: BTreeMap::new(),
             purposes: BTreeMap::new(),
             stale_tables: true,
+            stale_statuses: false,
             usage: Usage::default(),
             stale_usage: true,
             stale_leases: true,
-            under_way: BTreeMap::new(),
+            under_way: BTreeSet::new(),
+            agents: pods::Pace::default(),
             reported: report::Reported::default(),
+            told_unreadable: BTreeMap::new(),
         }
     }
 
@@ -177,17 +191,22 @@ impl Operator {
             let writes = self.usage.stop_unleased();
             self.submit(ports, writes);
         }
+        let writes = pods::due(&self.cache, &self.sites, &self.options, &mut self.agents, now);
+        self.submit(ports, writes);
         let writes = report::unowned(&self.cache, &self.sites, &mut self.reported, now);
         self.submit(ports, writes);
+        let told = self.cache.untold(&mut self.told_unreadable);
+        self.submit(ports, told);
         Ok(())
     }
 
     /// Observe, decide, apply, report: one site.
     fn turn(&mut self, name: &str, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
         let Some(site) = self.sites.get_mut(name) else { return Ok(()) };
-        let Some(spec) = site.tables.as_ref().map(|t| t.budget.spec.clone()) else { return Ok(()) };
+        let Some(budget) = site.tables.as_ref().map(|t| t.budget.clone()) else { return Ok(()) };
+        let spec = &budget.spec;
         let mut errors = Vec::new();
-        let prices = observe::prices(name, &spec, ports.feeds, now, &mut errors);
+        let prices = observe::prices(name, spec, ports.feeds, now, &mut errors);
         site.read_meters(ports.feeds, now, &mut errors)?;
         let leases = site.core_leases(&self.usage, now);
         let tenants: Vec<String> = leases.iter().map(|lease| lease.name.clone()).collect();
@@ -201,6 +220,7 @@ impl Operator {
         if site.is_active() {
             writes.extend(apply::orders(site, &plan, ports.link, now));
             writes.extend(tenants::apply(site, &plan, &tenants, &self.usage, now));
+            writes.extend(lockouts::apply(site, &self.cache));
         }
         let leader = self.leader.holder();
         let turn = report::Turn { plan: &plan, prices: &prices, errors: &errors, leases: &tenants, leader, now };
@@ -214,14 +234,12 @@ impl Operator {
     fn submit(&mut self, ports: &mut Ports<'_>, writes: Vec<Purposed>) {
         for (write, purpose) in writes {
             let token = token(&write);
-            if token.as_ref().is_some_and(|token| self.under_way.values().any(|other| other == token)) {
+            if token.as_ref().is_some_and(|token| self.under_way.contains(token)) {
                 continue;
             }
             let id = ports.store.submit(write);
-            if let Some(token) = token {
-                self.under_way.insert(id, token);
-            }
-            self.purposes.insert(id, purpose);
+            self.under_way.extend(token.clone());
+            self.purposes.insert(id, (purpose, token));
         }
     }
 
@@ -232,8 +250,7 @@ impl Operator {
             self.usage = Usage::read(&self.cache);
         }
         if leases {
-            let known: std::collections::BTreeSet<String> =
-                self.cache.classes().map(|class| class.name_any()).collect();
+            let known: BTreeSet<String> = self.cache.classes().map(|class| class.name_any()).collect();
             for (at, site) in self.sites.values_mut().enumerate() {
                 site.follow_leases(&self.cache, at == 0, &|class| known.contains(class));
             }
@@ -252,20 +269,21 @@ impl Operator {
             if let Seen::Listed(Kind::Leadership) = seen {
                 self.leader.listed();
             }
-            for key in self.cache.take(&seen) {
-                self.changed(&key, now)?;
+            for change in self.cache.take(&seen) {
+                self.changed(&change, now)?;
             }
         }
         for report in ports.link.poll() {
-            let site = self.sites.values_mut().find(|site| site.id(&report.load).is_some());
-            if let Some(site) = site {
-                site.hear(report, now)?;
+            let ours = self.sites.values_mut().find_map(|site| site.id(&report.load).map(|id| (site, id)));
+            if let Some((site, load)) = ours {
+                site.hear(load, report, now)?;
             }
         }
         Ok(())
     }
 
-    fn changed(&mut self, key: &Key, now: Time) -> Result<(), Exit> {
+    fn changed(&mut self, change: &Change, now: Time) -> Result<(), Exit> {
+        let key = &change.key;
         match key.kind {
             Kind::Leadership => {
                 let facts = match self.cache.get(key) {
@@ -288,6 +306,7 @@ impl Operator {
             }
             Kind::Job | Kind::Pod => self.stale_usage = true,
             Kind::ComputeLease => self.stale_leases = true,
+            _ if change.status_only => self.stale_statuses = true,
             _ => self.stale_tables = true,
         }
         Ok(())
@@ -295,19 +314,27 @@ impl Operator {
 
     /// Reads the tables of every site again where something that people write has changed.
     fn read_sites(&mut self, now: Time) -> Result<(), Exit> {
-        if !std::mem::take(&mut self.stale_tables) {
-            for site in self.sites.values_mut() {
+        let statuses = std::mem::take(&mut self.stale_statuses);
+        if std::mem::take(&mut self.stale_tables) {
+            for budget in self.cache.budgets() {
+                let name = budget.name_any();
+                let site = self.sites.entry(name.clone()).or_insert_with(|| Site::new(&name));
+                site.read(&self.cache, budget, now);
+                self.stale_leases = true;
                 site.follow_tree();
+                site.learn_tombstones(now)?;
             }
             return Ok(());
         }
-        for budget in self.cache.budgets() {
-            let name = budget.name_any();
-            let site = self.sites.entry(name.clone()).or_insert_with(|| Site::new(&name));
-            site.read(&self.cache, budget, now);
-            self.stale_leases = true;
+        for site in self.sites.values_mut() {
+            let budget = self.cache.budget(&site.key()).filter(|_| statuses);
+            if let Some(budget) = budget {
+                site.read_status(budget);
+            }
             site.follow_tree();
-            site.learn_tombstones(now)?;
+            if budget.is_some() {
+                site.learn_tombstones(now)?;
+            }
         }
         Ok(())
     }
@@ -321,7 +348,7 @@ impl Operator {
             let led = site.tables.as_ref().and_then(|t| t.budget.status.as_ref()?.leader.as_ref());
             self.leader.saw_epoch(led.and_then(|l| u64::try_from(l.epoch).ok()).unwrap_or(0));
         }
-        let healthy = !self.purposes.values().any(|purpose| {
+        let healthy = !self.purposes.values().any(|(purpose, _)| {
             matches!(purpose, Purpose::Order { shed: true, sent, .. } if now.since(*sent) > SHED_ANSWERED_WITHIN)
         });
         if let Some(write) = self.leader.step(now, healthy) {
@@ -347,26 +374,34 @@ impl Operator {
         if self.leader.answered(id, answer, now) {
             return Ok(());
         }
-        self.under_way.remove(&id);
-        match self.purposes.remove(&id) {
-            Some(Purpose::Order { site, load, order, .. }) => {
+        let Some((purpose, token)) = self.purposes.remove(&id) else { return Ok(()) };
+        if let Some(token) = token {
+            self.under_way.remove(&token);
+        }
+        match purpose {
+            Purpose::Order { site, load, order, .. } => {
                 if let Some(site) = self.sites.get_mut(&site) {
                     apply::answered(site, load, order, answer, now)?;
                 }
             }
-            Some(Purpose::Release { site, load }) => {
+            Purpose::Release { site, load } => {
                 let row = self.sites.get_mut(&site).and_then(|site| site.rows.get_mut(load.index()));
                 if let (Some(row), Answer::Accepted(_)) = (row, answer) {
                     row.released = true;
                 }
             }
-            Some(Purpose::Tenancy { site, lease, uid }) => {
+            Purpose::Agent { load } => {
+                if let Answer::Refused(why) = answer {
+                    tracing::warn!(load, ?why, "the pod of its agent was refused");
+                }
+            }
+            Purpose::Tenancy { site, lease, uid } => {
                 if let Some(row) = self.sites.get_mut(&site).and_then(|site| site.leases.get_mut(&lease)) {
                     let same = row.object.metadata.uid == uid;
                     row.answered(same && matches!(answer, Answer::Accepted(_)));
                 }
             }
-            Some(Purpose::Other) | None => {}
+            Purpose::Other => {}
         }
         Ok(())
     }
@@ -376,7 +411,7 @@ impl Operator {
 type Purposed = (Write, Purpose);
 
 /// What a write is about: two of the same are not under way at once. Orders are the ledger's to pace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Token(&'static str, Key);
 
 fn token(write: &Write) -> Option<Token> {
@@ -389,6 +424,7 @@ fn token(write: &Write) -> Option<Token> {
         Write::Status { key, .. } => Some(Token("status", key.clone())),
         Write::Job { job, .. } => Some(Token("job", job.clone())),
         Write::DeletePod { pod, .. } => Some(Token("pod", pod.clone())),
+        Write::Cordon { node, .. } => Some(Token("cordon", node.clone())),
         Write::Finalizer { key, .. } => Some(Token("finalizer", key.clone())),
         Write::Delete(key) => Some(Token("delete", key.clone())),
         Write::Order { .. } | Write::State { .. } | Write::Lead { .. } | Write::Event { .. } => None,

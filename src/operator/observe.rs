@@ -1,7 +1,7 @@
 //! Observe: feeds, meters and telemetry, folded with the tables into one immutable snapshot.
 
 use super::site::Site;
-use super::tables::{LockoutRow, Tables};
+use super::tables::{LockoutRow, METER_STALE, Tables};
 use crate::api::common::{Stale, StaleAction};
 use crate::api::power_budget::{EnergyPrice, PowerBudgetSpec};
 use crate::market::{Asked, Feeds, Point, Source, Substitute, quote};
@@ -177,7 +177,7 @@ impl Site {
             let heard = row.report.as_ref().filter(|(_, at)| now.since(*at) <= REPORT_FRESH).map(|(report, _)| report);
             Load {
                 id,
-                name: row.name.clone(),
+                name: row.key.name.clone(),
                 node: row.terms.node,
                 member: row.member,
                 nameplate: row.terms.nameplate,
@@ -189,6 +189,7 @@ impl Site {
                     let watts = r.measured?.max(r.ceiling.unwrap_or_default());
                     Some(Reading { watts, error: r.error, time: r.sampled })
                 }),
+                drawn: heard.and_then(|report| report.measured),
                 wants_more: heard.is_some_and(|report| report.wants_more),
             }
         });
@@ -196,6 +197,7 @@ impl Site {
             now,
             tree: ledger.tree().clone(),
             limits: tables.limits.clone(),
+            obligations: tables.obligations.clone(),
             lockouts: self.lockouts(tables),
             price: prices.energy,
             hashprice: prices.hashprice,
@@ -207,6 +209,7 @@ impl Site {
             book: Book::of(&leases),
             leases,
             meters: self.meters.clone(),
+            meter_stale: tables.meter_stale(),
             memory: self.memory.clone(),
         })
     }
@@ -228,15 +231,15 @@ impl Site {
         // Without a ramp of its own a site moves by no more than its largest economic step in a minute.
         let step = site.part(Ppm::percent(i64::from(spec.ramp.max_economic_step_percent)));
         let slowest = self.rows.iter().map(|row| row.terms.proof_within).max().unwrap_or_default();
-        let stale = spec.meter.as_ref().map_or(90, |meter| meter.stale_seconds);
         Policy {
             up_watts_per_minute: spec.ramp.up_watts_per_minute.map_or(step, |w| w.watts()),
             down_watts_per_minute: spec.ramp.economic_down_watts_per_minute.map_or(step, |w| w.watts()),
             dead_band: spec.policy.dead_band_per_mwh.usd_per_mwh(),
+            allowance_price: spec.policy.allowance_price_per_mwh.usd_per_mwh(),
             expected_excursion: EXPECTED_EXCURSION,
             trim_margin: spec.policy.trim_margin_percent.ppm(),
             trim_after: TRIM_AFTER,
-            meter_stale: Span::seconds(stale),
+            meter_stale: tables.meter_stale().first().copied().unwrap_or(METER_STALE),
             clock_skew: CLOCK_SKEW,
             slowest_shed: slowest,
         }

@@ -1,6 +1,7 @@
-//! What the operator owns: one load for each container and node, one agent pod for each container, and the nameplate
-//! sums by which nothing that vanishes frees a watt.
+//! What the operator owns: one load for each container and node, and the nameplate sums by which nothing that vanishes
+//! frees a watt. The agents' pods are in `pods`.
 
+pub use super::pods::{AgentPods, PodOptions, agent_key};
 use super::site::Site;
 use super::tables::WantedLoad;
 use super::{Options, Purpose, Purposed};
@@ -11,7 +12,7 @@ use crate::api::{
     OWNER_LABEL, WattsQuantity, WholeWatts,
 };
 use crate::digest::sha256_hex;
-use crate::store::{Key, Kind, Write};
+use crate::store::Write;
 use ampacity_core::decide::decide;
 use ampacity_core::guard::{Basis, KnownLimit, LoadId};
 use ampacity_core::plan::Plan;
@@ -23,21 +24,6 @@ use std::collections::BTreeMap;
 /// Loads created in one turn: a new site of thousands comes up in seconds, and nothing else waits for it.
 const BIRTHS_A_TURN: usize = 100;
 
-/// How the agents of containers are run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AgentPods {
-    /// Somebody else runs them: this process, a person, a DaemonSet.
-    #[default]
-    Elsewhere,
-    /// One pod each, with this image.
-    Pods {
-        /// The image.
-        image: String,
-        /// Its ServiceAccount.
-        service_account: String,
-    },
-}
-
 /// Births, releases and finalizers that are due. A load is born only after the budget's status keeps its nameplate.
 pub(super) fn births(site: &mut Site, options: &Options, now: Time) -> Vec<Purposed> {
     let mut writes = Vec::new();
@@ -48,10 +34,11 @@ pub(super) fn births(site: &mut Site, options: &Options, now: Time) -> Vec<Purpo
         writes.push((Write::Finalizer { key: site.key(), present: true }, Purpose::Other));
         return writes;
     }
-    let missing: Vec<WantedLoad> = tables.wanted_loads().filter(|want| site.id(&want.name).is_none()).collect();
+    let unborn = site.wanted().filter(|(_, id)| id.is_none());
+    let missing: Vec<WantedLoad> = unborn.map(|(want, _)| want.clone()).collect();
     let kept = site.kept_nameplates();
     site.nameplates = needed(site, &missing);
-    let covered = |want: &WantedLoad| {
+    let covered = |want: &&WantedLoad| {
         let Some(node) = tables.terms(want.member).and_then(|terms| tables.tree.node(terms.node)) else { return false };
         let needs = site.nameplates.get(&node.name).copied().unwrap_or_default();
         kept.get(&node.name).is_some_and(|watts| *watts >= needs)
@@ -184,8 +171,3 @@ impl Site {
 const FORESEEN: Span = Span::minutes(60);
 /// Limits told to one agent at most: as many as a load's spec holds.
 const COMING_MAX: usize = 8;
-
-/// The key of an agent's pod.
-pub fn agent_key(namespace: &str, load: &str) -> Key {
-    Key::namespaced(Kind::Pod, namespace, &format!("{load}-agent"))
-}

@@ -88,6 +88,7 @@ fn cents(micro: i64) -> String {
 pub fn sentence(reason: &Reason, names: &Names<'_>) -> String {
     match reason {
         Reason::Full => "has all it can use".into(),
+        Reason::Unreadable => "its owner cannot be read: it stays as it is".into(),
         Reason::Retired => "no longer wanted: lowered to nothing until it is released".into(),
         Reason::BelowPrice { value, price: cost } => {
             format!("worth {} USD/MWh, power costs {}", price(*value), price(*cost))
@@ -113,7 +114,15 @@ pub fn sentence(reason: &Reason, names: &Names<'_>) -> String {
         Reason::Curtailed { value, price: cost } => {
             format!("power costs {} USD/MWh; comes back below {}", price(*cost), price(*value))
         }
-        Reason::AllowanceSpent => "runs on though power is worth more: its allowance is spent".into(),
+        Reason::AllowanceSpent { until: Time::MAX } => {
+            "runs on though power is worth more: its allowance is spent for good".into()
+        }
+        Reason::AllowanceSpent { until } => {
+            format!("runs on though power is worth more: its allowance is spent {}", names.until(*until))
+        }
+        Reason::Obligation { name, until, price: cost } => {
+            format!("sold reserve {} {} keeps it on, losing {} USD/MWh", short(name), names.until(*until), price(*cost))
+        }
         Reason::NotYet { start } => format!("its term begins at {}", names.time(*start)),
         Reason::AwaitsAcceptance => "offered: awaits acceptance".into(),
         Reason::Refused(refusal) => refused(*refusal),
@@ -154,6 +163,7 @@ fn refused(refusal: Refusal) -> String {
 pub const fn word(reason: &Reason) -> &'static str {
     match reason {
         Reason::Full => "Full",
+        Reason::Unreadable => "Unreadable",
         Reason::Retired => "Retired",
         Reason::BelowPrice { .. } => "BelowPrice",
         Reason::Limit { .. } => "Limit",
@@ -171,7 +181,8 @@ pub const fn word(reason: &Reason) -> &'static str {
         Reason::Trimmed => "Trimmed",
         Reason::Notice { .. } => "Notice",
         Reason::Curtailed { .. } => "Curtailed",
-        Reason::AllowanceSpent => "AllowanceSpent",
+        Reason::AllowanceSpent { .. } => "AllowanceSpent",
+        Reason::Obligation { .. } => "Obligation",
         Reason::NotYet { .. } => "NotYet",
         Reason::AwaitsAcceptance => "AwaitsAcceptance",
         Reason::Refused(_) => "Refused",
@@ -215,6 +226,7 @@ mod tests {
         let refused = |reason| Reason::Refused(Refusal { reason, would_fit: 8, would_fit_from: None });
         vec![
             (Reason::Full, "has all it can use"),
+            (Reason::Unreadable, "its owner cannot be read: it stays as it is"),
             (Reason::Retired, "no longer wanted: lowered to nothing until it is released"),
             (
                 Reason::BelowPrice { value: UsdPerMwh::new(46_098_474), price: usd(5240) },
@@ -252,7 +264,18 @@ mod tests {
                 Reason::Curtailed { value: usd(8000), price: usd(12_000) },
                 "power costs 120.00 USD/MWh; comes back below 80.00",
             ),
-            (Reason::AllowanceSpent, "runs on though power is worth more: its allowance is spent"),
+            (
+                Reason::AllowanceSpent { until: at(1440) },
+                "runs on though power is worth more: its allowance is spent until Nov 22 12:00",
+            ),
+            (
+                Reason::AllowanceSpent { until: Time::MAX },
+                "runs on though power is worth more: its allowance is spent for good",
+            ),
+            (
+                Reason::Obligation { name: "rrs-7".into(), until: at(120), price: usd(1_230) },
+                "sold reserve rrs-7 until 14:00 keeps it on, losing 12.30 USD/MWh",
+            ),
             (Reason::NotYet { start: at(3 * 1440) }, "its term begins at Nov 24 12:00"),
             (Reason::NotYet { start: at(400 * 1440) }, "its term begins at Dec 26 2027"),
             (Reason::AwaitsAcceptance, "offered: awaits acceptance"),

@@ -5,7 +5,7 @@ use super::cache::Cache;
 use super::observe::Prices;
 use super::problem::Problem;
 use super::report::Told;
-use super::tables::{FirstSeen, LoadTerms, Tables};
+use super::tables::{FirstSeen, LoadTerms, Tables, WantedLoad};
 use super::tenants::LeaseRow;
 use crate::api::{ControllableLoad, PowerBudget};
 use crate::link::Report;
@@ -20,7 +20,7 @@ use ampacity_core::snapshot::{Member, Reading};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time, Watts};
 use kube::ResourceExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A load whose owner is not known here is taken to need this long for a proof.
@@ -37,10 +37,12 @@ pub struct LoadRow {
     pub feeder: String,
     /// What it is one of; `Retired` where no fleet or pool wants it any more.
     pub member: Member,
+    /// The fleet or pool that it says it is of.
+    pub owner: Option<Key>,
     /// Its feeder, nameplate, fallback and proof time.
     pub terms: LoadTerms,
     /// The agent's newest report and when it arrived.
-    pub report: Option<(Report, Time)>,
+    pub report: Option<(Arc<Report>, Time)>,
     /// It is being deleted.
     pub leaving: bool,
     /// Proved at 0 W, or a named person gave their word: when it is gone, it counts nothing.
@@ -61,6 +63,12 @@ pub struct Site {
     /// Its loads, by [`LoadId`].
     pub rows: Vec<LoadRow>,
     pub(super) ids: BTreeMap<String, LoadId>,
+    /// Fleets and pools that exist and were never to be read: what they own stays as it is.
+    unreadable: BTreeSet<Key>,
+    /// By place in [`Tables::wanted`]: its row, once it exists. Worked out anew with the tables and with every new row.
+    born: Vec<Option<LoadId>>,
+    /// What of the configured tree the guard could not take over, as it stands in `problems`.
+    not_followed: Option<Problem>,
     /// The guard's account, while this operator leads.
     pub ledger: Option<Ledger>,
     /// What the last decision left.
@@ -103,6 +111,9 @@ impl Site {
             first_seen: FirstSeen::new(),
             rows: Vec::new(),
             ids: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            born: Vec::new(),
+            not_followed: None,
             ledger: None,
             memory: Memory::default(),
             plan: None,
@@ -132,8 +143,33 @@ impl Site {
         self.first_seen.retain(|name, _| cache.event(&Key::cluster(Kind::GridEvent, name)).is_some());
         let (tables, problems) = Tables::read(cache, budget, &self.first_seen);
         self.problems = problems;
-        if let Some(tables) = tables {
-            self.tables = Some(tables);
+        self.not_followed = None;
+        match (tables, &mut self.tables) {
+            (Some(tables), _) => self.tables = Some(tables),
+            // The spec before it stays in force; everything else of the object is as it stands.
+            (None, Some(tables)) => {
+                let spec = tables.budget.spec.clone();
+                tables.budget = Arc::new(PowerBudget { spec, ..budget.as_ref().clone() });
+            }
+            (None, None) => {}
+        }
+        let unread = |(key, _): (&Key, &str)| {
+            let owner = matches!(key.kind, Kind::MiningFleet | Kind::GpuPool) && cache.get(key).is_none();
+            owner.then(|| key.clone())
+        };
+        self.unreadable = cache.all_unreadable().filter_map(unread).collect();
+        self.assign_members();
+    }
+
+    /// Takes the budget's new status in, where nothing else that the tables are read from has changed.
+    pub fn read_status(&mut self, budget: &Arc<PowerBudget>) {
+        // A status changes no spec: where the object's own is not followed, the one before it stays in force.
+        if let Some(tables) = &mut self.tables {
+            let spec = tables.budget.spec.clone();
+            tables.budget = Arc::new(PowerBudget { spec, ..budget.as_ref().clone() });
+        }
+        if let Some(problem) = self.not_followed.take() {
+            self.problems.retain(|other| *other != problem);
         }
         self.assign_members();
     }
@@ -155,6 +191,9 @@ impl Site {
     /// Brings the guard's tree up to the configured one: a tree that was set a turn ago is accepted, another is set.
     /// A tree that lacks a node with loads is refused; the one before it stays.
     pub fn follow_tree(&mut self) {
+        if self.ledger.is_none() {
+            return;
+        }
         let Some(tree) = self.tree() else { return };
         let Some(ledger) = &mut self.ledger else { return };
         if *ledger.tree() == tree {
@@ -163,6 +202,7 @@ impl Site {
             let message = format!("spec.feeders: {missing}");
             let problem = Problem::invalid(Key::cluster(Kind::PowerBudget, &self.name), message);
             if !self.problems.contains(&problem) {
+                self.not_followed = Some(problem.clone());
                 self.problems.push(problem);
             }
         } else {
@@ -186,6 +226,7 @@ impl Site {
     pub fn lead(&mut self, epoch: u64, cache: &Cache, now: Time) -> Result<(), Exit> {
         self.rows.clear();
         self.ids.clear();
+        self.assign_members();
         self.memory = Memory::default();
         self.leases.clear();
         self.told = Told::default();
@@ -241,6 +282,7 @@ impl Site {
             key,
             feeder: load.spec.feeder.clone(),
             member: Member::Retired,
+            owner: owner(load),
             terms,
             report: None,
             leaving: false,
@@ -263,19 +305,29 @@ impl Site {
     /// Says of every load what it is one of, by the names that the tables give their loads.
     fn assign_members(&mut self) {
         let Some(tables) = &self.tables else { return };
-        let members: BTreeMap<String, Member> = tables.wanted_loads().map(|want| (want.name, want.member)).collect();
+        self.born = tables.wanted.iter().map(|want| self.ids.get(&want.name).copied()).collect();
         for row in &mut self.rows {
-            let wanted = members.get(&row.name).copied().filter(|_| !row.leaving);
-            row.member = wanted.unwrap_or(Member::Retired);
+            let unread = row.owner.as_ref().is_some_and(|owner| self.unreadable.contains(owner)) && !row.leaving;
+            row.member = if unread { Member::Kept } else { Member::Retired };
+        }
+        for (want, id) in tables.wanted.iter().zip(&self.born) {
+            if let Some(row) = id.and_then(|id| self.rows.get_mut(id.index())).filter(|row| !row.leaving) {
+                row.member = want.member;
+            }
         }
     }
 
-    /// An agent reported.
+    /// Every load that there is to be, with its place once it exists.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&WantedLoad, Option<LoadId>)> {
+        let wanted = self.tables.iter().flat_map(|tables| &tables.wanted);
+        wanted.zip(self.born.iter().copied())
+    }
+
+    /// The agent of a load reported.
     ///
     /// # Errors
     /// This operator must exit.
-    pub fn hear(&mut self, report: Report, now: Time) -> Result<(), Exit> {
-        let Some(id) = self.id(&report.load) else { return Ok(()) };
+    pub fn hear(&mut self, id: LoadId, report: Arc<Report>, now: Time) -> Result<(), Exit> {
         if let (Some(ledger), Some(ceiling)) = (&mut self.ledger, report.ceiling) {
             let beat =
                 Heartbeat { order: report.order, holder: report.holder, ceiling, proof_expires: report.proof_expires };
@@ -301,6 +353,12 @@ impl Site {
         }
         Ok(())
     }
+}
+
+fn owner(load: &ControllableLoad) -> Option<Key> {
+    let owner = &load.spec.owner;
+    let fleet = owner.fleet.as_ref().map(|name| Key::cluster(Kind::MiningFleet, name));
+    fleet.or_else(|| Some(Key::cluster(Kind::GpuPool, owner.pool.as_ref()?)))
 }
 
 /// What safety counts with, of a load's object. A statement under another protocol, or one that cannot be read, is none.
@@ -332,4 +390,55 @@ fn statement(load: &ControllableLoad) -> Option<Statement> {
         holder,
         proof_expires: status.proof_expires.as_ref().map_or(Time::ZERO, time),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Seen;
+
+    fn budget(spec: &str, status: &str) -> Arc<PowerBudget> {
+        let yaml =
+            format!("{{metadata: {{name: west}}, spec: {{{spec}, policy: {{mode: Active}}}}, status: {status}}}");
+        Arc::new(serde_yaml::from_str(&yaml).unwrap())
+    }
+
+    #[test]
+    fn a_spec_that_stops_making_sense_leaves_the_one_before_it_in_force_and_the_status_as_it_stands() {
+        let mut site = Site::new("west");
+        let cache = Cache::default();
+        let good = budget("limitWatts: 10M", "{}");
+        site.read(&cache, &good, Time::ZERO);
+        let kept = "{nameplates: [{feeder: west, nameplateWatts: 3M}]}";
+        let bad = budget("limitWatts: 10M, feeders: [{name: a, limitWatts: 1M, parent: none}]", kept);
+        site.read(&cache, &bad, Time::ZERO);
+        assert_eq!(site.problems.len(), 1);
+        let stands = site.tables.as_ref().unwrap().budget.clone();
+        assert_eq!((&stands.spec, &stands.status), (&good.spec, &bad.status));
+        let next = PowerBudget { status: None, ..bad.as_ref().clone() };
+        site.read_status(&Arc::new(next));
+        let stands = site.tables.unwrap().budget;
+        assert_eq!((&stands.spec, &stands.status), (&good.spec, &None));
+    }
+
+    #[test]
+    fn what_a_fleet_owns_that_was_never_to_be_read_is_kept_and_not_retired() {
+        let mut site = Site::new("west");
+        let mut cache = Cache::default();
+        site.read(&cache, &budget("limitWatts: 10M", "{}"), Time::ZERO);
+        let load = |fleet: &str| -> ControllableLoad {
+            let yaml = format!(
+                "{{metadata: {{name: {fleet}-0}}, spec: {{budget: west, feeder: west, kind: Miner, \
+                 protocol: 1, owner: {{fleet: {fleet}, index: 0}}, nameplateWatts: 1000, fallbackWatts: 0, setpointWatts: 1000, \
+                 order: {{epoch: 1, sequence: 0}}}}}}"
+            );
+            serde_yaml::from_str(&yaml).unwrap()
+        };
+        cache.take(&Seen::Unreadable(Key::cluster(Kind::MiningFleet, "newer"), "no curve".into()));
+        site.read(&cache, &budget("limitWatts: 10M", "{}"), Time::ZERO);
+        for fleet in ["newer", "gone"] {
+            site.add(&load(fleet), Time::ZERO);
+        }
+        assert_eq!([0, 1].map(|at: usize| site.rows[at].member), [Member::Kept, Member::Retired]);
+    }
 }

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use crate::api::controllable_load::LoadOwner;
 use crate::api::{Money, PowerBudget};
 use ampacity_core::lease::{Delivery, LeaseState};
-use ampacity_core::snapshot::{Fleet, Lockout, Member, Pool, TimedLimit};
+use ampacity_core::snapshot::{Fleet, Lockout, Member, Obligation, Pool, TimedLimit};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time, UsdPerMwh, Watts};
 use kube::ResourceExt;
@@ -23,6 +23,9 @@ use std::sync::Arc;
 pub use classes::ClassRow;
 pub use fleets::FleetRow;
 pub use pools::PoolRow;
+
+/// A meter's sample is stale at this age where neither it nor the site's own meter says.
+pub const METER_STALE: Span = Span::seconds(90);
 
 /// What is common to every load of a fleet or pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +57,12 @@ pub struct Tables {
     pub classes: Vec<ClassRow>,
     /// Limits of grid events, over or not.
     pub limits: Vec<TimedLimit>,
+    /// Obligations of grid events, over or not.
+    pub obligations: Vec<Obligation>,
     /// Lockouts; those on a load by its name.
     pub lockouts: Vec<LockoutRow>,
+    /// Every load that there is to be: one for each container and node. Kept, for every turn asks for it.
+    pub wanted: Vec<WantedLoad>,
 }
 
 /// A lockout, before its load is looked up.
@@ -86,10 +93,25 @@ impl Tables {
         let pools = pools::read(cache, budget, &tree, &mut problems);
         let classes = classes::read(cache, budget, &tree, &pools, &mut problems);
         let halls = classes.iter().filter_map(ClassRow::hall).collect();
-        let limits = events::limits(cache, &tree, seen, &mut problems);
+        let events::Asked { limits, obligations } = events::asked(cache, &tree, seen, &mut problems);
         let lockouts = events::lockouts(cache, &tree, &mut problems);
-        let tables = Self { budget: budget.clone(), tree, halls, fleets, pools, classes, limits, lockouts };
+        let (budget, wanted) = (budget.clone(), wanted_loads(&fleets, &pools));
+        let tables = Self { budget, tree, halls, fleets, pools, classes, limits, obligations, lockouts, wanted };
         (Some(tables), problems)
+    }
+
+    /// By node: how old the sample of its meter may be. A feeder without a meter follows the site's.
+    pub fn meter_stale(&self) -> Vec<Span> {
+        let spec = &self.budget.spec;
+        let site = spec.meter.as_ref().map_or(METER_STALE, |meter| Span::seconds(meter.stale_seconds));
+        let mut stale = vec![site; self.tree.len()];
+        for feeder in &spec.feeders {
+            let slot = self.tree.find(&feeder.name).and_then(|node| stale.get_mut(node.index()));
+            if let (Some(slot), Some(meter)) = (slot, &feeder.meter) {
+                *slot = Span::seconds(meter.stale_seconds);
+            }
+        }
+        stale
     }
 
     /// The site's name.
@@ -149,42 +171,37 @@ pub struct WantedLoad {
     pub owner: LoadOwner,
 }
 
-impl Tables {
-    /// Every load that there is to be: one for each container and node.
-    pub fn wanted_loads(&self) -> impl Iterator<Item = WantedLoad> {
-        let containers = (0..).zip(&self.fleets).flat_map(|(at, row)| {
-            (0..row.containers).map(move |index| WantedLoad {
-                name: format!("{}-{index}", row.core.name),
-                member: Member::Fleet(at),
-                owner: LoadOwner {
-                    fleet: Some(row.core.name.clone()),
-                    index: i32::try_from(index).ok(),
-                    pool: None,
-                    node: None,
-                },
-            })
-        });
-        let nodes = (0..).zip(&self.pools).flat_map(|(at, row)| {
-            row.nodes.iter().map(move |node| WantedLoad {
-                name: format!("{}-{node}", row.core.name),
-                member: Member::Pool(at),
-                owner: LoadOwner {
-                    fleet: None,
-                    index: None,
-                    pool: Some(row.core.name.clone()),
-                    node: Some(node.clone()),
-                },
-            })
-        });
-        containers.chain(nodes)
-    }
+/// One load for each container and node.
+fn wanted_loads(fleets: &[FleetRow], pools: &[PoolRow]) -> Vec<WantedLoad> {
+    let containers = (0..).zip(fleets).flat_map(|(at, row)| {
+        (0..row.containers).map(move |index| WantedLoad {
+            name: format!("{}-{index}", row.core.name),
+            member: Member::Fleet(at),
+            owner: LoadOwner {
+                fleet: Some(row.core.name.clone()),
+                index: i32::try_from(index).ok(),
+                pool: None,
+                node: None,
+            },
+        })
+    });
+    let nodes = (0..).zip(pools).flat_map(|(at, row)| {
+        row.nodes.iter().map(move |node| WantedLoad {
+            name: format!("{}-{node}", row.core.name),
+            member: Member::Pool(at),
+            owner: LoadOwner { fleet: None, index: None, pool: Some(row.core.name.clone()), node: Some(node.clone()) },
+        })
+    });
+    containers.chain(nodes).collect()
+}
 
+impl Tables {
     /// What is common to the loads that `member` is one of; none for a retired one.
     pub fn terms(&self, member: Member) -> Option<&LoadTerms> {
         match member {
             Member::Fleet(at) => self.fleets.get(at as usize).map(|row| &row.terms),
             Member::Pool(at) => self.pools.get(at as usize).map(|row| &row.terms),
-            Member::Retired => None,
+            Member::Kept | Member::Retired => None,
         }
     }
 }

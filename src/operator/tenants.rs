@@ -45,7 +45,7 @@ pub struct LeaseRow {
 /// Jobs and pods by lease, read again when one of them changes.
 #[derive(Debug, Default)]
 pub struct Usage {
-    jobs: BTreeMap<(String, String), Vec<Arc<JobFacts>>>,
+    jobs: BTreeMap<Key, Vec<Arc<JobFacts>>>,
     pods: BTreeMap<(String, String), Vec<Arc<PodFacts>>>,
     /// Jobs that run under a lease that is gone or has ended.
     unleased: Vec<Arc<JobFacts>>,
@@ -56,7 +56,8 @@ impl Usage {
     pub fn read(cache: &Cache) -> Self {
         let mut usage = Self::default();
         for job in cache.jobs() {
-            usage.jobs.entry((job.namespace.clone(), job.lease.clone())).or_default().push(job.clone());
+            let lease = Key::namespaced(Kind::ComputeLease, &job.namespace, &job.lease);
+            usage.jobs.entry(lease).or_default().push(job.clone());
         }
         for jobs in usage.jobs.values_mut() {
             jobs.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
@@ -76,12 +77,9 @@ impl Usage {
             let rows = sites.values().filter_map(|site| site.leases.get(name));
             rows.into_iter().any(|row| matches!(row.state, LeaseState::Ended(_)))
         };
-        let over = |(namespace, lease): &(String, String)| {
-            let key = Key::namespaced(Kind::ComputeLease, namespace, lease);
-            match cache.lease(&key) {
-                Some(_) => ended(&format!("{namespace}/{lease}")),
-                None => cache.unreadable(&key).is_none(),
-            }
+        let over = |lease: &Key| match cache.lease(lease) {
+            Some(_) => ended(&format!("{}/{}", lease.namespace.as_deref().unwrap_or_default(), lease.name)),
+            None => cache.unreadable(lease).is_none(),
         };
         let jobs = self.jobs.iter().filter(|(lease, _)| over(lease)).flat_map(|(_, jobs)| jobs);
         let runs = |job: &&Arc<JobFacts>| !job.suspended && !job.finished && !job.managed_elsewhere;
@@ -94,8 +92,7 @@ impl Usage {
     }
 
     fn jobs(&self, row: &LeaseRow) -> &[Arc<JobFacts>] {
-        let namespace = row.key.namespace.as_deref().unwrap_or_default();
-        self.jobs.get(&(namespace.into(), row.key.name.to_string())).map(Vec::as_slice).unwrap_or_default()
+        self.jobs.get(&row.key).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn pods(&self, job: &JobFacts) -> &[Arc<PodFacts>] {
@@ -157,15 +154,10 @@ impl Site {
     /// The leases as a decision knows them, by name; those that have ended are left out.
     pub fn core_leases(&mut self, usage: &Usage, now: Time) -> Vec<Lease> {
         let Some(tables) = &self.tables else { return Vec::new() };
-        let places: BTreeMap<String, LoadId> = self
-            .rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| matches!(row.member, Member::Pool(_)))
-            .filter_map(|(at, row)| Some((row.name.clone(), LoadId(u32::try_from(at).ok()?))))
-            .collect();
+        let is_node = |id: &LoadId| matches!(self.rows.get(id.index()).map(|r| r.member), Some(Member::Pool(_)));
+        let place = |name: &str| self.ids.get(name).copied().filter(is_node);
         // Nothing is offered or refused while the loads that could carry it are still being born.
-        let coming_up = tables.wanted_loads().any(|want| !self.ids.contains_key(&want.name));
+        let coming_up = self.wanted().any(|(_, id)| id.is_none());
         let mut core = Vec::with_capacity(self.leases.len());
         for (name, row) in &mut self.leases {
             let unborn = coming_up && !matches!(row.latest(), LeaseState::Accepted(_));
@@ -182,7 +174,7 @@ impl Site {
                 namespace: row.key.namespace.as_deref().unwrap_or_default().into(),
                 request: leases::request(&row.object, tables, asked),
                 state: row.latest().clone(),
-                placed: placed(row, usage, tables.pool_of(row.latest()), &places),
+                placed: placed(row, usage, tables.pool_of(row.latest()), &place),
                 has_work: working.count() > 0,
                 has_pods: jobs.iter().any(|job| !usage.pods(job).is_empty() || job.terminating > 0),
                 acknowledged: row.acknowledged,
@@ -206,13 +198,18 @@ fn is_later(stored: &LeaseState, known: &LeaseState) -> bool {
 }
 
 /// Where the pods of a lease's Jobs stand: (load, GPUs in use there).
-fn placed(row: &LeaseRow, usage: &Usage, pool: Option<&str>, places: &BTreeMap<String, LoadId>) -> Vec<(LoadId, u32)> {
+fn placed(
+    row: &LeaseRow,
+    usage: &Usage,
+    pool: Option<&str>,
+    place: &dyn Fn(&str) -> Option<LoadId>,
+) -> Vec<(LoadId, u32)> {
     let Some(pool) = pool else { return Vec::new() };
     let mut sums: BTreeMap<LoadId, u32> = BTreeMap::new();
     for pod in usage.jobs(row).iter().flat_map(|job| usage.pods(job)) {
-        let load = pod.node.as_ref().and_then(|node| places.get(&format!("{pool}-{node}")));
+        let load = pod.node.as_ref().and_then(|node| place(&format!("{pool}-{node}")));
         if let Some(load) = load {
-            *sums.entry(*load).or_default() += pod.gpus;
+            *sums.entry(load).or_default() += pod.gpus;
         }
     }
     sums.into_iter().collect()

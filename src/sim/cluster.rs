@@ -181,13 +181,11 @@ impl Cluster {
 
     fn pods_of(&self, job: &JobFacts) -> Vec<(Key, Arc<PodFacts>)> {
         let server = self.server.borrow();
-        let of = |object: &Object| match object {
-            Object::Pod(pod) if pod.job.as_ref() == Some(&job.name) && pod.namespace == job.namespace => {
-                Some((object.key(), pod.clone()))
-            }
+        let of = |(key, object): (&Key, &Object)| match object {
+            Object::Pod(pod) if is_of(pod, job) => Some((key.clone(), pod.clone())),
             _ => None,
         };
-        server.of_kind(Kind::Pod).filter_map(of).collect()
+        server.entries_of(Kind::Pod).filter_map(of).collect()
     }
 
     /// The job controller: pods that are missing are made and bound, those of a suspended Job are told to stop.
@@ -226,7 +224,15 @@ impl Cluster {
     fn bind(&mut self, job: &JobFacts, now: Time) -> bool {
         let Some(pool) = self.pool_of(job) else { return false };
         let used = |load: usize| self.lives.values().filter(|l| l.load == load).map(|l| l.gpus).sum::<u32>();
-        let fits = |node: &&Node| node.pool == pool && node.gpus.saturating_sub(used(node.load)) >= job.gpus_per_pod;
+        let cordoned = |node: &Node| {
+            let server = self.server.borrow();
+            let facts = server.get(&Key::cluster(Kind::Node, &node.name));
+            matches!(facts, Some(Object::Node(facts)) if facts.unschedulable)
+        };
+        let free = |node: &&Node| !cordoned(node);
+        let fits = |node: &&Node| {
+            node.pool == pool && free(node) && node.gpus.saturating_sub(used(node.load)) >= job.gpus_per_pod
+        };
         let Some(node) = self.nodes.iter().find(fits).cloned() else { return false };
         self.pods_made += 1;
         let pod = PodFacts {
@@ -308,18 +314,15 @@ impl Cluster {
     /// Work gets done as fast as the slowest of a Job's nodes allows.
     fn toil(&mut self, jobs: &[Arc<JobFacts>], tick: Span) {
         let plant = self.plant.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = self.server.borrow();
+        let running = |(key, life)| match server.get(key) {
+            Some(Object::Pod(pod)) if pod.running => Some((pod, life)),
+            _ => None,
+        };
+        let running: Vec<(&Arc<PodFacts>, &Life)> = self.lives.iter().filter_map(running).collect();
         for job in jobs.iter().filter(|job| !job.suspended && !job.finished) {
             let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
-            let pods: Vec<&Life> = {
-                let server = self.server.borrow();
-                let works = |(key, _): &(&Key, &Life)| match server.get(key) {
-                    Some(Object::Pod(pod)) => {
-                        pod.running && pod.job.as_ref() == Some(&job.name) && pod.namespace == job.namespace
-                    }
-                    _ => false,
-                };
-                self.lives.iter().filter(works).map(|(_, life)| life).collect()
-            };
+            let pods: Vec<&Life> = running.iter().filter(|(pod, _)| is_of(pod, job)).map(|(_, life)| *life).collect();
             if pods.len() < job.parallelism as usize {
                 continue;
             }
@@ -345,4 +348,9 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Whether a pod is one of this Job's.
+fn is_of(pod: &PodFacts, job: &JobFacts) -> bool {
+    pod.job.as_ref() == Some(&job.name) && pod.namespace == job.namespace
 }

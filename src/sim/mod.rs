@@ -8,6 +8,7 @@ pub mod day;
 pub mod frame;
 pub mod ground;
 pub mod happening;
+pub mod hardware;
 pub mod live;
 pub mod plant;
 pub mod spec;

@@ -88,6 +88,8 @@ pub struct World {
     exchange: SharedExchange,
     plant: SharedPlant,
     tree: Tree,
+    /// By node: its name in frames, the feeders below the site's.
+    node_names: Vec<String>,
     feeds: SimFeeds,
     replicas: Vec<Replica>,
     agents: Vec<Beside>,
@@ -138,9 +140,12 @@ impl World {
         let ground = ground(&setting).map_err(WorldError::Ground)?;
         let feeds = SimFeeds::new(&spec, &plant, &tree);
         let judged = judged::Judged::new(&spec, &budget.spec, &tree, &loads);
+        let site = budget.name_any();
+        let below = |name: &str| if name == site { site.clone() } else { format!("{site}/{name}") };
         let mut world = Self {
             now: spec.start,
-            site: budget.name_any(),
+            node_names: tree.nodes().iter().map(|node| below(&node.name)).collect(),
+            site,
             seed: spec.seed,
             ground,
             exchange,
@@ -172,6 +177,7 @@ impl World {
                 labels: pool_labels(&objects, &node.pool),
                 gpus: node.gpus,
                 ready: true,
+                ..NodeFacts::default()
             };
             self.ground.join(facts).map_err(WorldError::Ground)?;
         }
@@ -406,6 +412,7 @@ fn start_agent(
         hold: Span::minutes(5),
         down_per_minute: Watts::kilo(500),
         policy: Policy::default(),
+        heartbeats: true,
     };
     let agent = Agent::new(options, &devices, now).ok()?;
     let store = ground.connect(&format!("agent-{}", beside.name), Filter::Load(key));

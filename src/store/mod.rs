@@ -197,6 +197,12 @@ pub struct PodFacts {
     pub finished: bool,
     /// It is being deleted.
     pub terminating: bool,
+    /// Ready: of an agent's pod, that a ceiling of its own stands.
+    pub ready: bool,
+    /// The form of the operator's template that an agent's pod was made from; none: the operator did not make it.
+    pub template: Option<String>,
+    /// Resource version: tells which of two forms is the newer.
+    pub revision: String,
 }
 
 /// A node of the cluster.
@@ -210,6 +216,10 @@ pub struct NodeFacts {
     pub gpus: u32,
     /// Ready.
     pub ready: bool,
+    /// Nothing new starts there, whoever said so.
+    pub unschedulable: bool,
+    /// It was the operator who said so, for a lockout.
+    pub locked_out: bool,
 }
 
 /// The leader's Lease.
@@ -341,7 +351,7 @@ pub enum Write {
         /// Annotations under our prefix.
         annotations: BTreeMap<String, Option<String>>,
     },
-    /// Delete a pod of a lease's Job.
+    /// Delete a pod of a lease's Job, or an agent's: only this one of its name.
     DeletePod {
         /// The pod.
         pod: Key,
@@ -349,6 +359,13 @@ pub enum Write {
         uid: String,
         /// Grace; none: the pod's own.
         grace: Option<Span>,
+    },
+    /// Let nothing new start on a node, for a lockout, or let it again.
+    Cordon {
+        /// The node.
+        node: Key,
+        /// Nothing new is to start there.
+        on: bool,
     },
     /// Replace our finalizer on an object: present or absent.
     Finalizer {

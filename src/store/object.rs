@@ -76,6 +76,7 @@ impl Object {
     pub fn revision(&self) -> &str {
         match self {
             Self::Job(job) => &job.revision,
+            Self::Pod(pod) => &pod.revision,
             Self::Leadership(facts) => &facts.revision,
             own => own.meta().and_then(|m| m.resource_version.as_deref()).unwrap_or_default(),
         }
@@ -88,6 +89,33 @@ impl Object {
             Self::Pod(pod) => &pod.uid,
             own => own.meta().and_then(|m| m.uid.as_deref()).unwrap_or_default(),
         }
+    }
+
+    /// Whether another form of this object differs from it in nothing that people write: in its status, and in what
+    /// the server counts, alone. Never so for the kinds of others, whose facts mix both.
+    pub fn differs_in_status(&self, other: &Self) -> bool {
+        let same = |was: &ObjectMeta, now: &ObjectMeta| {
+            let (resource_version, managed_fields) = (now.resource_version.clone(), now.managed_fields.clone());
+            ObjectMeta { resource_version, managed_fields, ..was.clone() } == *now
+        };
+        macro_rules! same_but_status {
+            ($($kind:ident),*) => {
+                match (self, other) {
+                    $((Self::$kind(was), Self::$kind(now)) => was.spec == now.spec && same(&was.metadata, &now.metadata),)*
+                    _ => false,
+                }
+            };
+        }
+        same_but_status!(
+            PowerBudget,
+            MiningFleet,
+            GpuPool,
+            LeaseClass,
+            ComputeLease,
+            GridEvent,
+            Lockout,
+            ControllableLoad
+        )
     }
 
     /// The load, where it is one.

@@ -191,14 +191,20 @@ fn say(ended: Ended, account: &Account, form: Form, out: &mut impl Write) -> io:
 /// Lines: each tick as JSON, or each minute in words with what happened in it.
 fn lines(mut tick: impl FnMut() -> Frame, way: &Way, form: Form, out: &mut impl Write) -> io::Result<Ended> {
     let began = Instant::now();
-    let mut events = Vec::new();
+    let (mut events, mut json) = (Vec::new(), Vec::new());
     for done in 0..way.ticks {
         if way.stop.load(Ordering::Relaxed) {
             return Ok(Ended::Left);
         }
         let mut frame = tick();
         let written = match form {
-            Form::Json => writeln!(out, "{}", serde_json::to_string(&frame)?),
+            Form::Json => {
+                // One buffer for every line: a day has hundreds of megabytes of them.
+                json.clear();
+                serde_json::to_writer(&mut json, &frame)?;
+                json.push(b'\n');
+                out.write_all(&json)
+            }
             Form::Plain => {
                 events.append(&mut frame.events);
                 if !format::clock(&frame.time).ends_with(":00") && done + 1 < way.ticks {

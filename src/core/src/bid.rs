@@ -230,6 +230,26 @@ impl Bid {
         self
     }
 
+    /// The same bid whose first `watts` above the floor, rounded up to a whole step, are worth what `value` makes of
+    /// their worth. Values still fall: none ends above the one before it.
+    #[must_use]
+    pub fn revalued(mut self, watts: Watts, value: impl Fn(UsdPerMwh) -> UsdPerMwh) -> Self {
+        if watts <= Watts::ZERO {
+            return self;
+        }
+        let (mut first, rest) = split(&self.segments, watts);
+        for segment in &mut first {
+            segment.value = value(segment.value);
+        }
+        let mut least = UsdPerMwh::MAX;
+        self.segments = first.into_iter().chain(rest).collect();
+        for segment in &mut self.segments {
+            least = least.min(segment.value);
+            segment.value = least;
+        }
+        self
+    }
+
     /// The same bid where no more than `most` may be awarded (a lockout, a ramp, what the load can use), rounded down
     /// to a whole step. Never cuts the floor, which is drawn anyway.
     #[must_use]

@@ -6,6 +6,7 @@
 mod leases;
 mod limits;
 mod miners;
+mod obligations;
 mod range;
 mod report;
 mod settle;
@@ -22,6 +23,7 @@ use crate::units::{UsdPerMwh, Watts};
 use leases::Leases;
 use limits::Limits;
 use miners::Sold;
+use obligations::{Duty, Held};
 use range::Range;
 use settle::{Move, Outcome};
 
@@ -30,27 +32,34 @@ pub fn decide(snapshot: &Snapshot, digest: Digest) -> Plan {
     let limits = limits::in_force(snapshot);
     let price = price(snapshot);
     let sold = miners::sold(snapshot);
-    let mut ranges = range::ranges(snapshot, price.is_some());
+    let duties = obligations::in_force(snapshot);
+    let mut ranges = range::ranges(snapshot, &duties, price.is_some());
     range::yield_floors(snapshot, &limits, &mut ranges);
 
     let mut bids = miners::bids(snapshot, &limits, &sold, &ranges);
     gpu_nodes_at_floors(snapshot, &ranges, &mut bids);
-    let leases = leases::serve_all(snapshot, &limits, &ranges, &bids, price, digest);
+    let leases = leases::serve_all(snapshot, &limits, &ranges, (&bids, &duties), price, digest);
 
     let nodes = gpu_nodes(snapshot, &ranges, &leases);
     gpu_nodes_as_granted(snapshot, &ranges, &nodes, &mut bids);
     let reserved = leases::reserved(snapshot, &leases);
     let reserves = reserved.iter().enumerate().filter(|(_, watts)| **watts > Watts::ZERO);
     bids.extend(reserves.map(|(at, watts)| Bid::must_run(crate::tree::NodeId(at as u32), *watts)));
-    // Without a price all that runs is worth more than any; nothing else may start.
+    let held = obligations::hold_loads(snapshot, &limits, &duties, &leases, price, &mut bids);
+    if price.is_none() {
+        range::rest(snapshot, &duties, &held, &mut ranges, &mut bids);
+    }
+    // Without a price all that runs or is obliged is worth more than any; nothing else may start.
     let cleared = clear(&limits.tree, &bids, price.unwrap_or_default());
 
-    let moves = moves(snapshot, &sold, &ranges, &leases, &nodes, &cleared);
+    let moves = moves(snapshot, &sold, &ranges, &leases, &nodes, (&cleared, &held));
     let rates = rates(snapshot, &moves);
     let ramp = snapshot.memory.ramp;
-    let outcome = settle::settle(snapshot, &limits, &ranges, &moves, &reserved, rates.credit(ramp, snapshot.now));
+    let obliged = (duties.as_slice(), &held);
+    let credit = rates.credit(ramp, snapshot.now);
+    let outcome = settle::settle(snapshot, &limits, &ranges, &moves, (&reserved, obliged), credit);
     let ramp = rates.advance(ramp, outcome.moved, snapshot.now);
-    let facts = Facts { snapshot, limits, price, sold, ranges, nodes, cleared, moves, outcome };
+    let facts = Facts { snapshot, limits, duties, held, price, sold, ranges, nodes, cleared, moves, outcome };
     report::plan(&facts, leases, ramp)
 }
 
@@ -58,6 +67,8 @@ pub fn decide(snapshot: &Snapshot, digest: Digest) -> Plan {
 struct Facts<'a> {
     snapshot: &'a Snapshot,
     limits: Limits<'a>,
+    duties: Vec<Duty<'a>>,
+    held: Held,
     /// None: hold.
     price: Option<UsdPerMwh>,
     sold: Vec<Sold>,
@@ -66,6 +77,13 @@ struct Facts<'a> {
     cleared: Clearing,
     moves: Vec<Move>,
     outcome: Outcome,
+}
+
+impl Facts<'_> {
+    /// What clearing awarded a load, W.
+    fn target(&self, at: usize) -> Watts {
+        self.moves.get(at).map_or(Watts::ZERO, |to| to.target)
+    }
 }
 
 /// The price to move by, if there is one: without a hashprice nobody knows what is worth more than it.
@@ -146,7 +164,7 @@ fn moves(
     ranges: &[Range],
     leases: &Leases,
     nodes: &[GpuNode],
-    cleared: &Clearing,
+    (cleared, held): (&Clearing, &Held),
 ) -> Vec<Move> {
     let of = |at: usize, load: &Load, range: &Range| {
         let awarded = cleared.awards.get(at).map_or(range.floor, |a| a.watts);
@@ -166,9 +184,12 @@ fn moves(
                 let value = node.lease.and_then(|l| leases.values.get(l as usize)).copied();
                 (node.watts, value.unwrap_or(UsdPerMwh::ZERO), Watts::ZERO)
             }
+            crate::snapshot::Member::Kept => (range.floor, UsdPerMwh::ZERO, Watts::ZERO),
             crate::snapshot::Member::Retired => (Watts::ZERO, UsdPerMwh::ZERO, Watts::ZERO),
         };
-        // What has not even its floor comes before everything.
+        // What is obliged and not on yet comes before all economics, what has not even its floor before everything.
+        let obliged = held.holds.get(at).is_some_and(|hold| range.present < hold.watts.min(target));
+        let value = if obliged { value.max(obligations::UNKNOWN_PRICE) } else { value };
         let value = if target <= range.floor && target > range.present { UsdPerMwh::MAX } else { value };
         Move { target, value, step, at_once: range.locked || node.urgent }
     };

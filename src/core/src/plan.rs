@@ -17,6 +17,8 @@ pub struct Plan {
     pub leases: Vec<LeaseAward>,
     /// By node.
     pub nodes: Vec<NodeAward>,
+    /// By obligation of the snapshot.
+    pub obligations: Vec<ObligationAward>,
     /// To be remembered for the next decision.
     pub memory: Memory,
     /// When something changes by time alone, if nothing is seen before: a deadline, a hold that ends, an event.
@@ -58,11 +60,28 @@ pub struct NodeAward {
     pub shadow_price: UsdPerMwh,
 }
 
+/// How one obligation is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObligationAward {
+    /// What is to be on now, W: rises to the minimum as its time comes, and is 0 before and after.
+    pub required: Watts,
+    /// What is awarded above what no shed takes, W.
+    pub held: Watts,
+    /// What was last seen to be drawn of that, W. Who is not heard draws nothing.
+    pub drawn: Watts,
+    /// What holding the dearest of these watts loses, per MWh; zero where they pay for themselves.
+    pub price: UsdPerMwh,
+    /// Why less than required is held; none where it is not less.
+    pub short: Option<Reason>,
+}
+
 /// Why somebody has what they have. One enum for loads and leases: it is what `explain`, conditions and events show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// All it can use.
     Full,
+    /// Its owner exists and cannot be read: it stays as it is.
+    Unreadable,
     /// Nothing wants it any more: lowered to nothing until it is released.
     Retired,
     /// The next step is worth less than power costs now.
@@ -148,7 +167,19 @@ pub enum Reason {
         price: UsdPerMwh,
     },
     /// The allowance for curtailment is used up (or reserved): it runs on although power is worth more.
-    AllowanceSpent,
+    AllowanceSpent {
+        /// When the next window or day begins; `Time::MAX`: not within its term.
+        until: Time,
+    },
+    /// Power that was sold as a reserve: it stays on although it is worth less than power costs.
+    Obligation {
+        /// The event's name.
+        name: String,
+        /// When it ends, if it says.
+        until: Time,
+        /// What a MWh of the last watts held so loses.
+        price: UsdPerMwh,
+    },
     /// Its term has not begun.
     NotYet {
         /// When it begins.

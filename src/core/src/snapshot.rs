@@ -8,6 +8,7 @@ use crate::lease::{Book, Class, Lease};
 use crate::memory::Memory;
 use crate::tree::{NodeId, Tree};
 use crate::units::{Ppm, Span, Time, Usd, UsdPerMwh, UsdPerPhDay, Watts};
+use std::sync::Arc;
 
 /// What is known at one moment about one site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub tree: Tree,
     /// Limits from grid events, in force or to come.
     pub limits: Vec<TimedLimit>,
+    /// Draw that was sold as a reserve, in force or to come.
+    pub obligations: Vec<Obligation>,
     /// People's holds.
     pub lockouts: Vec<Lockout>,
     /// The price of power, with every adder.
@@ -40,6 +43,8 @@ pub struct Snapshot {
     pub book: Book,
     /// Per node of the tree: the meter's last sample, if it has a meter and one was ever read.
     pub meters: Vec<Option<Reading>>,
+    /// Per node of the tree: how old its own meter's sample may be; where it is shorter, [`Policy::meter_stale`] counts.
+    pub meter_stale: Vec<Span>,
     /// What the decision before this one left to be remembered.
     pub memory: Memory,
 }
@@ -109,6 +114,30 @@ pub struct TimedLimit {
     pub priority: u8,
 }
 
+/// Draw that was sold as a reserve: so much has to be on, and ready to be shed, for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obligation {
+    /// The event's name, for reasons.
+    pub name: String,
+    /// Where it is counted.
+    pub node: NodeId,
+    /// Which loads serve it; none: all that can be shed below the node.
+    pub kind: Option<LoadKind>,
+    /// The least that has to be drawn above what no shed takes (floors, firm leases), W.
+    pub minimum: Watts,
+    /// From when.
+    pub from: Time,
+    /// Until when; `Time::MAX` until withdrawn.
+    pub until: Time,
+    /// How long the site has to comply, counted from the later of `from` and when it was first seen; and how fast the
+    /// reserve has to answer: leases whose notice is longer are none.
+    pub response: Span,
+    /// When this site first saw it.
+    pub seen: Time,
+    /// Of two that cannot both be met the higher goes first.
+    pub priority: u8,
+}
+
 /// A person's hold on a load or on everything below a feeder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lockout {
@@ -140,6 +169,9 @@ pub struct Policy {
     pub down_watts_per_minute: Watts,
     /// An economic choice is changed only when it is worth at least this much more.
     pub dead_band: UsdPerMwh,
+    /// What a MWh withheld from a lease fetched on average above what the lease is worth: the base of the price of
+    /// allowance ([`crate::lease::budget_price`]).
+    pub allowance_price: UsdPerMwh,
     /// How long a price excursion is taken to last when a stop's cost is weighed against it.
     pub expected_excursion: Span,
     /// The share by which an award may exceed what the load has shown it uses, before it is trimmed.
@@ -235,7 +267,7 @@ pub struct Load {
     /// Its place.
     pub id: LoadId,
     /// The object's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its feeder.
     pub node: NodeId,
     /// What it is one of.
@@ -250,6 +282,8 @@ pub struct Load {
     pub proof_within: Span,
     /// What its agent last measured; none: never, or not believed.
     pub measured: Option<Reading>,
+    /// What its agent last saw it draw, whatever its limiters let through, W; none: not heard.
+    pub drawn: Option<Watts>,
     /// The agent says that the load would use more than its setpoint allows.
     pub wants_more: bool,
 }
@@ -261,17 +295,26 @@ pub enum Member {
     Fleet(u32),
     /// A node of `Snapshot::pools` at this position.
     Pool(u32),
+    /// Something whose owner exists and cannot be read: it stays as it is until it can.
+    Kept,
     /// Nothing that is wanted any more: lowered to nothing and kept until it is released.
     Retired,
 }
 
+impl Snapshot {
+    /// How old the sample of a node's meter may be.
+    pub fn meter_stale(&self, node: NodeId) -> Span {
+        self.meter_stale.get(node.index()).copied().unwrap_or(self.policy.meter_stale)
+    }
+}
+
 impl Member {
-    /// The side; none for what is retired.
+    /// The side; none for what has no owner that is known.
     pub const fn kind(self) -> Option<LoadKind> {
         match self {
             Self::Fleet(_) => Some(LoadKind::Miner),
             Self::Pool(_) => Some(LoadKind::Gpu),
-            Self::Retired => None,
+            Self::Kept | Self::Retired => None,
         }
     }
 }

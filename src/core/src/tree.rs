@@ -6,6 +6,7 @@
 
 use crate::units::{Ppm, Watts};
 use std::fmt;
+use std::sync::Arc;
 
 /// A node's place in its [`Tree`]. The site is 0 and every parent stands before its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +42,8 @@ pub struct Node {
 /// A checked limit tree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tree {
-    nodes: Vec<Node>,
+    /// Shared by the copies that decisions and the guard make of it several times a second.
+    nodes: Arc<Vec<Node>>,
     capacity: Vec<Watts>,
 }
 
@@ -96,7 +98,7 @@ impl Tree {
         if nodes.is_empty() {
             return Err(TreeError::NoSite);
         }
-        let mut tree = Self { capacity: Vec::new(), nodes };
+        let mut tree = Self { capacity: Vec::new(), nodes: Arc::new(nodes) };
         tree.capacity = tree.capacities();
         Ok(tree)
     }
@@ -106,11 +108,16 @@ impl Tree {
     pub fn tightened(&self, limits: impl IntoIterator<Item = (NodeId, Watts)>) -> Self {
         let mut tree = self.clone();
         for (id, watts) in limits {
-            if let Some(node) = tree.nodes.get_mut(id.index()) {
-                node.limit = node.limit.min(watts.at_least_zero());
+            let limit = watts.at_least_zero();
+            if tree.nodes.get(id.index()).is_some_and(|node| limit < node.limit)
+                && let Some(node) = Arc::make_mut(&mut tree.nodes).get_mut(id.index())
+            {
+                node.limit = limit;
             }
         }
-        tree.capacity = tree.capacities();
+        if !Arc::ptr_eq(&tree.nodes, &self.nodes) {
+            tree.capacity = tree.capacities();
+        }
         tree
     }
 

@@ -11,7 +11,9 @@ use crate::market::Point;
 use crate::operator::cache::Cache;
 use crate::operator::problem::Cause;
 use crate::operator::reason::price;
+use crate::operator::tables::WantedLoad;
 use crate::store::Status;
+use ampacity_core::guard::LoadId;
 use ampacity_core::guard::ledger::Verdict;
 use ampacity_core::lease::{Delivery, LeaseState};
 use ampacity_core::snapshot::{LoadKind, Quote};
@@ -133,18 +135,18 @@ fn ready(scene: &Scene<'_>, over: &Said) -> (bool, Word, String) {
     if let Some((_, word, message)) = over {
         return (false, *word, message.clone());
     }
-    let wanted: Vec<String> = scene.tables.wanted_loads().map(|want| want.name).collect();
-    let waiting = |name: &&String| scene.site.id(name).is_none_or(|load| !scene.under_orders(load));
-    let missing: Vec<String> = wanted.iter().filter(waiting).cloned().collect();
+    let all = many(scene.tables.wanted.len(), "load");
+    let waiting = scene.site.wanted().filter(|(_, id)| id.is_none_or(|load| !scene.under_orders(load)));
+    let missing: Vec<(&WantedLoad, Option<LoadId>)> = waiting.collect();
     if missing.is_empty() {
-        return (true, Word::Operating, format!("{} under orders", many(wanted.len(), "load")));
+        return (true, Word::Operating, format!("{all} under orders"));
     }
-    let is_lost = |name: &String| {
-        scene.site.id(name).is_some_and(|load| scene.site.row(load).is_some_and(|row| scene.lost(load, row).is_some()))
+    let is_lost = |(_, id): &(&WantedLoad, Option<LoadId>)| {
+        id.is_some_and(|load| scene.site.row(load).is_some_and(|row| scene.lost(load, row).is_some()))
     };
     let word = if missing.iter().all(is_lost) { Word::Silent } else { Word::TakingOver };
-    let all = many(wanted.len(), "load");
-    (false, word, format!("{} of {all} not claimed and proved: {}", missing.len(), few(&missing)))
+    let names: Vec<String> = missing.iter().map(|(want, _)| want.name.clone()).collect();
+    (false, word, format!("{} of {all} not claimed and proved: {}", names.len(), few(&names)))
 }
 
 fn over_limit(scene: &Scene<'_>) -> Said {

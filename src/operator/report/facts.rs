@@ -1,14 +1,14 @@
 //! What stands at a site and is worth telling when it begins or ends.
 
 use super::owners::break_even;
-use super::{Scene, budget, seen};
+use super::{Scene, budget, obligations, seen};
 use crate::operator::cache::Cache;
 use crate::operator::reason::{money, price, sentence, short};
 use crate::store::{Key, Kind};
 use ampacity_core::guard::ledger::Verdict;
 use ampacity_core::lease::{Contract, LeaseState, NoticeReason};
 use ampacity_core::plan::{LeaseAward, Reason};
-use ampacity_core::snapshot::Member;
+use ampacity_core::snapshot::{Member, Obligation};
 use ampacity_core::units::Watts;
 use kube::ResourceExt;
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ pub(super) enum What {
     NotProved,
     AgentLost,
     EventLate,
+    ReserveShort,
     MeterStale,
     PriceStale,
     PricedOut,
@@ -55,6 +56,7 @@ impl What {
             (Self::AgentLost, true) => ("AgentLost", "Count", true, "alarm"),
             (Self::AgentLost, false) => ("AgentBack", "Count", false, "alarm"),
             (Self::EventLate, true) => ("Late", "Shed", true, "alarm"),
+            (Self::ReserveShort, true) => ("ReserveShort", "Raise", true, "alarm"),
             (Self::MeterStale, true) => ("MeterStale", "Hold", true, "alarm"),
             (Self::MeterStale, false) => ("MeterBack", "Hold", false, "alarm"),
             (Self::PriceStale, true) => ("PriceStale", "Price", true, "price"),
@@ -183,7 +185,7 @@ fn loads(scene: &Scene<'_>, facts: &mut Standing) {
         let owner = match row.member {
             Member::Fleet(at) => scene.tables.fleets.get(at as usize).map(|row| row.key.clone()),
             Member::Pool(at) => scene.tables.pools.get(at as usize).map(|row| row.key.clone()),
-            Member::Retired => None,
+            Member::Kept | Member::Retired => None,
         };
         let owner = owner.unwrap_or_else(|| scene.site.key());
         let (name, bound) = (&row.name, scene.bound(load).watts);
@@ -222,6 +224,9 @@ fn asked(scene: &Scene<'_>, cache: &Cache, facts: &mut Standing) {
             put(facts, What::EventLate, &key, &limit.name, note, false);
         }
     }
+    for obligation in &scene.tables.obligations {
+        obliged(scene, cache, obligation, facts);
+    }
     for lockout in cache.lockouts().filter(|l| l.spec.target.budget == scene.site.name) {
         let Some(loads) = seen::held(scene, lockout) else { continue };
         if !seen::proved(scene, lockout, &loads) {
@@ -232,6 +237,29 @@ fn asked(scene: &Scene<'_>, cache: &Cache, facts: &mut Standing) {
         let note = format!("{} ({}) in force: proved at or under {most}", short(&name), short(&lockout.spec.holder));
         let told = lockout.status.as_ref().is_some_and(|status| status.met_time.is_some());
         put(facts, What::Locked, &key, &name, note, told);
+    }
+}
+
+/// An obligation in its time: that it began, that it is met, late, or short of what a limit or a lockout takes.
+fn obliged(scene: &Scene<'_>, cache: &Cache, obligation: &Obligation, facts: &mut Standing) {
+    let Some(stands) = obligations::standing(scene, obligation) else { return };
+    let key = Key::cluster(Kind::GridEvent, &obligation.name);
+    let status = cache.event(&key).and_then(|event| event.status.as_ref());
+    let (name, minimum) = (short(&obligation.name), obligation.minimum);
+    let until = (obligation.until < ampacity_core::units::Time::MAX)
+        .then(|| format!(" until {} UTC", scene.names().time(obligation.until)));
+    let place = scene.node(obligation.node);
+    let note = format!("grid event {name}: {minimum} of {place} stay on{}", until.unwrap_or_default());
+    put(facts, What::EventActive, &key, &obligation.name, note, status.is_some());
+    let was_met = status.is_some_and(|status| status.met_time.is_some());
+    let words = stands.words(scene, obligation);
+    if stands.met() || was_met {
+        put(facts, What::EventMet, &key, &obligation.name, format!("grid event {name} met: {words}"), was_met);
+    } else if scene.now > obligations::due(obligation) {
+        put(facts, What::EventLate, &key, &obligation.name, format!("grid event {name} is late: {words}"), false);
+    }
+    if stands.is_short() {
+        put(facts, What::ReserveShort, &key, &obligation.name, format!("grid event {name} is short: {words}"), false);
     }
 }
 

@@ -154,6 +154,7 @@ mod tests {
             key: Key::namespaced(Kind::ControllableLoad, "ampacity", name),
             feeder: "west".into(),
             member: Member::Fleet(0),
+            owner: None,
             terms: LoadTerms { node: NodeId::SITE, nameplate, fallback: Watts::ZERO, proof_within: Span::seconds(10) },
             report: None,
             leaving: false,
@@ -172,6 +173,7 @@ mod tests {
             loads: loads.iter().map(award).collect(),
             leases: Vec::new(),
             nodes: Vec::new(),
+            obligations: Vec::new(),
             memory: Memory::default(),
             wake: None,
         }

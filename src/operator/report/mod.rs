@@ -8,6 +8,7 @@ mod events;
 mod facts;
 mod feed;
 mod leases;
+mod obligations;
 mod owners;
 mod pools;
 mod seen;
@@ -24,7 +25,7 @@ use super::observe::Prices;
 use super::problem::{Cause, Problem};
 use super::reason::Names;
 use super::site::{LoadRow, Site};
-use super::tables::Tables;
+use super::tables::{METER_STALE, Tables};
 use super::{Purpose, Purposed};
 use crate::api::common::{Conditioned, Statement, clear_condition, set_condition};
 use crate::link::Report;
@@ -46,8 +47,6 @@ const AT_ONCE: Span = Span::seconds(1);
 const SILENT: Span = Span::seconds(30);
 /// A new load, or one of a new leader, may take this much longer than its proof until it counts as silent.
 const STARTING: Span = Span::seconds(60);
-/// A meter is stale at this age where the site's own does not say.
-const METER_STALE: Span = Span::seconds(90);
 
 /// What one turn of the loop knows besides the site.
 pub(super) struct Turn<'a> {
@@ -71,10 +70,11 @@ pub(super) fn all(site: &mut Site, cache: &Cache, turn: &Turn<'_>) -> Vec<Purpos
     let mut writes = Vec::new();
     let mut feed = Vec::new();
     if let Some(scene) = Scene::of(site, turn) {
+        let tallies = owners::tallies(&scene);
         let drafts = [
             budget::draft(&scene, cache).into_iter().collect(),
-            owners::drafts(&scene, cache),
-            pools::drafts(&scene, cache),
+            owners::drafts(&scene, cache, &tallies),
+            pools::drafts(&scene, cache, &tallies),
             leases::drafts(&scene, cache),
             seen::drafts(&scene, cache),
         ];
@@ -107,13 +107,14 @@ impl Draft {
         if old == Some(&new) {
             return None;
         }
-        let edges = |status: &S| -> Vec<(String, String, String, Option<i64>)> {
-            let edge = |c: &Condition| (c.type_.clone(), c.status.clone(), c.reason.clone(), c.observed_generation);
-            conditions(status).iter().map(edge).collect()
-        };
-        let urgent = old.is_none_or(|old| edges(old) != edges(&new));
+        let urgent = old.is_none_or(|old| !conditions(old).iter().map(edge).eq(conditions(&new).iter().map(edge)));
         Some(Self { key, status: wrap(new), urgent })
     }
+}
+
+/// What of a condition is not to wait when it changes: all but its words and times.
+fn edge(condition: &Condition) -> (&str, &str, &str, Option<i64>) {
+    (&condition.type_, &condition.status, &condition.reason, condition.observed_generation)
 }
 
 /// When each status was last written.
@@ -150,12 +151,16 @@ struct Scene<'a> {
     ledger: &'a Ledger,
     turn: &'a Turn<'a>,
     now: Time,
+    /// By load: what it counts for now. Every status asks for it.
+    bounds: Vec<Bound>,
 }
 
 impl<'a> Scene<'a> {
     fn of(site: &'a Site, turn: &'a Turn<'a>) -> Option<Self> {
         let (tables, ledger) = (site.tables.as_ref()?, site.ledger.as_ref()?);
-        Some(Self { site, tables, ledger, turn, now: turn.now })
+        let ids = (0_u32..).map(LoadId).take(site.rows.len());
+        let bounds = ids.map(|load| ledger.bound(load, turn.now)).collect();
+        Some(Self { site, tables, ledger, turn, now: turn.now, bounds })
     }
 
     fn names(&self) -> Names<'a> {
@@ -169,12 +174,12 @@ impl<'a> Scene<'a> {
     }
 
     fn bound(&self, load: LoadId) -> Bound {
-        self.ledger.bound(load, self.now)
+        self.bounds.get(load.index()).copied().unwrap_or_else(|| self.ledger.bound(load, self.now))
     }
 
     /// The agent's report, while it is not silent.
     fn heard(&self, row: &'a LoadRow) -> Option<&'a Report> {
-        row.report.as_ref().filter(|(_, at)| self.now.since(*at) <= SILENT).map(|(report, _)| report)
+        row.report.as_ref().filter(|(_, at)| self.now.since(*at) <= SILENT).map(|(report, _)| report.as_ref())
     }
 
     /// Since when a load's agent is lost, if it is.
@@ -205,12 +210,13 @@ impl<'a> Scene<'a> {
     /// The nodes whose meter is too old to raise by, with the last sample's time.
     fn stale_meters(&self) -> Vec<(NodeId, Option<Time>)> {
         let spec = &self.tables.budget.spec;
-        let after = spec.meter.as_ref().map_or(METER_STALE, |meter| Span::seconds(meter.stale_seconds));
+        let after = self.tables.meter_stale();
+        let after = |node: NodeId| after.get(node.index()).copied().unwrap_or(METER_STALE);
         let site = spec.meter.is_some().then_some(NodeId::SITE);
         let feeders = spec.feeders.iter().filter(|f| f.meter.is_some()).filter_map(|f| self.tables.tree.find(&f.name));
         let metered = site.into_iter().chain(feeders);
         let last = metered.map(|node| (node, self.site.meters.get(node.index()).copied().flatten().map(|r| r.time)));
-        last.filter(|(_, time)| time.is_none_or(|time| self.now.since(time) > after)).collect()
+        last.filter(|(node, time)| time.is_none_or(|time| self.now.since(time) > after(*node))).collect()
     }
 
     /// Nodes whose bounds pass what they may be, but for those that only a grid event asks less of, in its time.

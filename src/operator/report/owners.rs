@@ -12,11 +12,13 @@ use ampacity_core::bid::{Bid, Container, MiningValue};
 use ampacity_core::snapshot::{Member, Ownership};
 use ampacity_core::units::{UsdPerPhDay, Watts};
 use kube::ResourceExt;
+use std::collections::BTreeMap;
 
 /// Millionths of a dollar: nobody compares break-evens more finely.
 const CENT: i64 = 10_000;
 
 /// What the loads of one fleet or pool add up to.
+#[derive(Default)]
 pub(super) struct Tally {
     /// That exist.
     pub(super) loads: usize,
@@ -32,24 +34,30 @@ pub(super) struct Tally {
     pub(super) lost: Vec<String>,
 }
 
-impl Tally {
-    pub(super) fn of(scene: &Scene<'_>, member: Member) -> Self {
-        let own = || scene.loads().filter(move |(_, row)| row.member == member);
-        let wanted = scene.tables.wanted_loads().filter(|want| want.member == member).map(|want| want.name);
-        let waiting = |name: &String| scene.site.id(name).is_none_or(|load| !scene.under_orders(load));
-        Self {
-            loads: own().count(),
-            agents: own().filter(|(_, row)| scene.heard(row).is_some()).count(),
-            setpoint: own().filter_map(|(load, _)| scene.ledger.view(load).map(|view| view.setpoint)).sum(),
-            measured: own().filter_map(|(_, row)| scene.heard(row)?.measured).sum(),
-            waiting: wanted.filter(waiting).collect(),
-            lost: own()
-                .filter(|(load, row)| scene.lost(*load, row).is_some())
-                .map(|(_, row)| row.name.clone())
-                .collect(),
+/// The sums of every fleet and pool that has a load or wants one, in one pass over the loads.
+pub(super) fn tallies(scene: &Scene<'_>) -> BTreeMap<Member, Tally> {
+    let mut tallies: BTreeMap<Member, Tally> = BTreeMap::new();
+    for (load, row) in scene.loads() {
+        let tally = tallies.entry(row.member).or_default();
+        tally.loads += 1;
+        tally.setpoint += scene.ledger.view(load).map_or(Watts::ZERO, |view| view.setpoint);
+        if let Some(report) = scene.heard(row) {
+            tally.agents += 1;
+            tally.measured += report.measured.unwrap_or_default();
+        }
+        if scene.lost(load, row).is_some() {
+            tally.lost.push(row.name.clone());
         }
     }
+    for (want, id) in scene.site.wanted() {
+        if id.is_none_or(|load| !scene.under_orders(load)) {
+            tallies.entry(want.member).or_default().waiting.push(want.name.clone());
+        }
+    }
+    tallies
+}
 
+impl Tally {
     /// Why not every load is under orders, if so: whether agents are lost, and in words.
     pub(super) fn wanting(&self) -> Option<(bool, String)> {
         if !self.lost.is_empty() {
@@ -62,18 +70,18 @@ impl Tally {
 }
 
 /// The statuses of the site's fleets.
-pub(super) fn drafts(scene: &Scene<'_>, cache: &Cache) -> Vec<Draft> {
+pub(super) fn drafts(scene: &Scene<'_>, cache: &Cache, tallies: &BTreeMap<Member, Tally>) -> Vec<Draft> {
     let fleets = cache.fleets().filter(|fleet| fleet.spec.budget == scene.site.name);
     fleets
         .filter(|fleet| fleet.metadata.deletion_timestamp.is_none())
         .filter_map(|fleet| {
             let key = Key::cluster(Kind::MiningFleet, &fleet.name_any());
-            Draft::of(key, status(scene, fleet), fleet.status.as_ref(), |s| &s.conditions, Status::MiningFleet)
+            Draft::of(key, status(scene, fleet, tallies), fleet.status.as_ref(), |s| &s.conditions, Status::MiningFleet)
         })
         .collect()
 }
 
-fn status(scene: &Scene<'_>, fleet: &MiningFleet) -> MiningFleetStatus {
+fn status(scene: &Scene<'_>, fleet: &MiningFleet, tallies: &BTreeMap<Member, Tally>) -> MiningFleetStatus {
     let mut status = fleet.status.clone().unwrap_or_default();
     status.observed_generation = fleet.metadata.generation;
     let key = Key::cluster(Kind::MiningFleet, &fleet.name_any());
@@ -88,7 +96,8 @@ fn status(scene: &Scene<'_>, fleet: &MiningFleet) -> MiningFleetStatus {
         say.say::<MiningFleet>(Type::Ready, Some((false, word, message)));
         return status;
     };
-    let tally = Tally::of(scene, Member::Fleet(at));
+    let none = Tally::default();
+    let tally = tallies.get(&Member::Fleet(at)).unwrap_or(&none);
     say.say::<MiningFleet>(Type::Accepted, Some((true, Word::Valid, "the spec makes sense".into())));
     let wanting = tally.wanting();
     let ready = match &wanting {

@@ -12,20 +12,21 @@ use ampacity_core::lease::{Delivery, LeaseState};
 use ampacity_core::snapshot::Member;
 use ampacity_core::units::Watts;
 use kube::ResourceExt;
+use std::collections::BTreeMap;
 
 /// The statuses of the site's pools.
-pub(super) fn drafts(scene: &Scene<'_>, cache: &Cache) -> Vec<Draft> {
+pub(super) fn drafts(scene: &Scene<'_>, cache: &Cache, tallies: &BTreeMap<Member, Tally>) -> Vec<Draft> {
     let pools = cache.pools().filter(|pool| pool.spec.budget == scene.site.name);
     pools
         .filter(|pool| pool.metadata.deletion_timestamp.is_none())
         .filter_map(|pool| {
             let key = Key::cluster(Kind::GpuPool, &pool.name_any());
-            Draft::of(key, status(scene, pool), pool.status.as_ref(), |s| &s.conditions, Status::GpuPool)
+            Draft::of(key, status(scene, pool, tallies), pool.status.as_ref(), |s| &s.conditions, Status::GpuPool)
         })
         .collect()
 }
 
-fn status(scene: &Scene<'_>, pool: &GpuPool) -> GpuPoolStatus {
+fn status(scene: &Scene<'_>, pool: &GpuPool, tallies: &BTreeMap<Member, Tally>) -> GpuPoolStatus {
     let mut status = pool.status.clone().unwrap_or_default();
     status.observed_generation = pool.metadata.generation;
     let key = Key::cluster(Kind::GpuPool, &pool.name_any());
@@ -40,7 +41,8 @@ fn status(scene: &Scene<'_>, pool: &GpuPool) -> GpuPoolStatus {
         say.say::<GpuPool>(Type::Ready, Some((false, word, message)));
         return status;
     };
-    let tally = Tally::of(scene, Member::Pool(at));
+    let none = Tally::default();
+    let tally = tallies.get(&Member::Pool(at)).unwrap_or(&none);
     say.say::<GpuPool>(Type::Accepted, Some((true, Word::Valid, "the spec makes sense".into())));
     let wanting = tally.wanting();
     let ready = match &wanting {

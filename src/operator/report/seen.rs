@@ -1,6 +1,6 @@
 //! The statuses of what others ask of a site: grid events and lockouts.
 
-use super::{Conditions, Draft, Scene, rejection, whole};
+use super::{Conditions, Draft, Scene, obligations, rejection, whole};
 use crate::api::grid_event::{EventType, GridEventCondition as EventIs, GridEventReason as EventWord};
 use crate::api::lockout::{LockoutCondition as LockoutIs, LockoutReason as LockoutWord};
 use crate::api::quantity::WattsQuantity;
@@ -73,6 +73,9 @@ fn event_status(scene: &Scene<'_>, event: &GridEvent) -> GridEventStatus {
     let name = event.name_any();
     status.seen_time = status.seen_time.or_else(|| scene.site.first_seen.get(&name).map(|at| whole(*at)));
     let problems = scene.problems(&Key::cluster(Kind::GridEvent, &name));
+    if let Some(obligation) = scene.tables.obligations.iter().find(|obligation| obligation.name == name) {
+        return obligations::status(scene, event, obligation, status);
+    }
     let limit = scene.tables.limits.iter().find(|limit| limit.name == name);
     let active = limit.is_some_and(|limit| limit.from <= scene.now && scene.now < limit.until);
     let stands = limit.filter(|_| active).map(|limit| standing(scene, limit));
@@ -90,7 +93,7 @@ fn event_status(scene: &Scene<'_>, event: &GridEvent) -> GridEventStatus {
             (Some((Cause::FeederNotFound, message)), _) => (EventWord::FeederNotFound, message),
             (Some((_, message)), _) => (EventWord::Invalid, message),
             (None, EventType::Obligation) => {
-                (EventWord::Invalid, "spec.type: Obligation is not obeyed by this version; Limit is".into())
+                (EventWord::Invalid, "spec.minimumWatts: must be set for type Obligation".into())
             }
             (None, EventType::Limit) => (EventWord::Invalid, "spec.limitWatts: must be set for type Limit".into()),
         };
@@ -98,7 +101,7 @@ fn event_status(scene: &Scene<'_>, event: &GridEvent) -> GridEventStatus {
         return status;
     };
     say.say::<GridEvent>(EventIs::Accepted, Some((true, EventWord::Valid, "the target exists".into())));
-    say.say::<GridEvent>(EventIs::Active, Some(phase(scene, limit)));
+    say.say::<GridEvent>(EventIs::Active, Some(phase(scene, limit.from, limit.until)));
     let Some(stands) = stands else { return status };
     let (bound, most) = (stands.bound, limit.limit);
     let said = if stands.met {
@@ -111,22 +114,28 @@ fn event_status(scene: &Scene<'_>, event: &GridEvent) -> GridEventStatus {
         )
     };
     say.say::<GridEvent>(EventIs::Met, Some(said));
-    let overran = met_at.unwrap_or(scene.now) > due(limit);
+    let overran = over_due(met_at, due(limit), scene.now);
     let message = format!("was to be under {most} by {} UTC", scene.names().time(due(limit)));
     say.say::<GridEvent>(EventIs::Late, overran.then_some((true, EventWord::ResponseOverrun, message)));
     status
 }
 
-fn phase(scene: &Scene<'_>, limit: &TimedLimit) -> (bool, EventWord, String) {
+/// Whether it was met later than `due`, or is not met and later than that.
+pub(super) fn over_due(met_at: Option<Time>, due: Time, now: Time) -> bool {
+    met_at.unwrap_or(now) > due
+}
+
+/// Whether an event is in force.
+pub(super) fn phase(scene: &Scene<'_>, from: Time, until: Time) -> (bool, EventWord, String) {
     let at = |time| scene.names().time(time);
-    if scene.now < limit.from {
-        (false, EventWord::Pending, format!("begins at {} UTC", at(limit.from)))
-    } else if scene.now >= limit.until {
-        (false, EventWord::Over, format!("ended at {} UTC", at(limit.until)))
-    } else if limit.until == Time::MAX {
+    if scene.now < from {
+        (false, EventWord::Pending, format!("begins at {} UTC", at(from)))
+    } else if scene.now >= until {
+        (false, EventWord::Over, format!("ended at {} UTC", at(until)))
+    } else if until == Time::MAX {
         (true, EventWord::InForce, "in force until this object is deleted".into())
     } else {
-        (true, EventWord::InForce, format!("in force until {} UTC", at(limit.until)))
+        (true, EventWord::InForce, format!("in force until {} UTC", at(until)))
     }
 }
 

@@ -39,39 +39,38 @@ pub(in crate::operator) fn unowned(
     now: Time,
 ) -> Vec<Purposed> {
     let mut drafts = Vec::new();
-    let names: Vec<String> = cache.budgets().map(|budget| budget.name_any()).collect();
-    let have: Vec<&str> = names.iter().map(String::as_str).collect();
-    let none = |name: &str| !names.iter().any(|own| own == name);
+    let have: Vec<&str> = cache.budgets().filter_map(|budget| budget.metadata.name.as_deref()).collect();
+    let none = |name: &str| !have.contains(&name);
     let missing = |kind, field: &str, name: &str| {
         Problem::missing(Key::cluster(kind, ""), Cause::BudgetNotFound, field, name, &have).message
     };
     for fleet in cache.fleets().filter(|fleet| none(&fleet.spec.budget)) {
         let message = missing(Kind::MiningFleet, "spec.budget", &fleet.spec.budget);
         let (type_, reason) = (MiningFleetCondition::Accepted, MiningFleetReason::BudgetNotFound);
-        drafts.push(refuse!(fleet, MiningFleet, type_, reason, message, now));
+        drafts.extend(refuse!(fleet, MiningFleet, type_, reason, message, now));
     }
     for pool in cache.pools().filter(|pool| none(&pool.spec.budget)) {
         let message = missing(Kind::GpuPool, "spec.budget", &pool.spec.budget);
         let (type_, reason) = (GpuPoolCondition::Accepted, GpuPoolReason::BudgetNotFound);
-        drafts.push(refuse!(pool, GpuPool, type_, reason, message, now));
+        drafts.extend(refuse!(pool, GpuPool, type_, reason, message, now));
     }
     for event in cache.events().filter(|event| none(&event.spec.target.budget)) {
         let message = missing(Kind::GridEvent, "spec.target.budget", &event.spec.target.budget);
         let (type_, reason) = (GridEventCondition::Accepted, GridEventReason::BudgetNotFound);
-        drafts.push(refuse!(event, GridEvent, type_, reason, message, now));
+        drafts.extend(refuse!(event, GridEvent, type_, reason, message, now));
     }
     for lockout in cache.lockouts().filter(|lockout| none(&lockout.spec.target.budget)) {
         let message = missing(Kind::Lockout, "spec.target.budget", &lockout.spec.target.budget);
         let (type_, reason) = (LockoutCondition::Accepted, LockoutReason::BudgetNotFound);
-        drafts.push(refuse!(lockout, Lockout, type_, reason, message, now));
+        drafts.extend(refuse!(lockout, Lockout, type_, reason, message, now));
     }
     for class in cache.classes() {
-        drafts.push(placeless(cache, sites, class, &none, &missing, now));
+        drafts.extend(placeless(cache, sites, class, &none, &missing, now));
     }
     for budget in cache.budgets() {
-        drafts.push(senseless(sites, budget, now));
+        drafts.extend(senseless(sites, budget, now));
     }
-    reported.due(drafts.into_iter().flatten(), now)
+    reported.due(drafts.into_iter(), now)
 }
 
 /// A class that sells from no pool or budget there is.

@@ -7,14 +7,23 @@ use crate::operator::cache::Cache;
 use crate::operator::problem::{Cause, Problem};
 use crate::store::{Key, Kind, time};
 use ampacity_core::guard::LoadId;
-use ampacity_core::snapshot::{LoadKind, Lockout, LockoutTarget, TimedLimit};
+use ampacity_core::snapshot::{LoadKind, Lockout, LockoutTarget, Obligation, TimedLimit};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time};
 use kube::ResourceExt;
 
-pub(super) fn limits(cache: &Cache, tree: &Tree, seen: &FirstSeen, problems: &mut Vec<Problem>) -> Vec<TimedLimit> {
+/// What events ask of a site.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// Limits, over or not.
+    pub(super) limits: Vec<TimedLimit>,
+    /// Obligations, over or not.
+    pub(super) obligations: Vec<Obligation>,
+}
+
+pub(super) fn asked(cache: &Cache, tree: &Tree, seen: &FirstSeen, problems: &mut Vec<Problem>) -> Asked {
     let site = site_name(tree);
-    let mut limits = Vec::new();
+    let mut asked = Asked::default();
     for event in cache.events().filter(|event| event.spec.target.budget == site) {
         let (spec, name) = (&event.spec, event.name_any());
         let target = spec.target.feeder.as_deref().unwrap_or(site);
@@ -24,21 +33,27 @@ pub(super) fn limits(cache: &Cache, tree: &Tree, seen: &FirstSeen, problems: &mu
             problems.push(Problem::missing(key, Cause::FeederNotFound, field, target, &names(tree)));
             continue;
         };
-        let (EventType::Limit, Some(watts)) = (spec.type_, spec.limit_watts) else { continue };
         let first = seen.get(&name).copied().unwrap_or(Time::ZERO);
-        limits.push(TimedLimit {
-            node,
-            kind: spec.target.kind.map(kind),
-            limit: watts.watts(),
-            from: spec.start.as_ref().map_or(first, time),
-            until: spec.end.as_ref().map_or(Time::MAX, time),
-            response: Span::seconds(spec.response_seconds),
-            seen: first,
-            priority: u8::try_from(spec.priority).unwrap_or(u8::MAX),
-            name,
-        });
+        let kind = spec.target.kind.map(kind);
+        let from = spec.start.as_ref().map_or(first, time);
+        let until = spec.end.as_ref().map_or(Time::MAX, time);
+        let response = Span::seconds(spec.response_seconds);
+        let priority = u8::try_from(spec.priority).unwrap_or(u8::MAX);
+        match (spec.type_, spec.limit_watts, spec.minimum_watts) {
+            (EventType::Limit, Some(watts), _) => {
+                let limit = watts.watts();
+                asked.limits.push(TimedLimit { name, node, kind, limit, from, until, response, seen: first, priority });
+            }
+            (EventType::Obligation, _, Some(watts)) => {
+                let minimum = watts.watts();
+                let row = Obligation { name, node, kind, minimum, from, until, response, seen: first, priority };
+                asked.obligations.push(row);
+            }
+            // The API server refuses these; what got past it is told so by its status.
+            (EventType::Limit, None, _) | (EventType::Obligation, _, None) => {}
+        }
     }
-    limits
+    asked
 }
 
 const fn kind(kind: ApiKind) -> LoadKind {

@@ -214,6 +214,24 @@ impl Plant {
         matches!(load.kind, LoadKind::Container(_)).then_some(load.cooling)
     }
 
+    /// What limits each device of a load just now.
+    pub fn limiters(&self, load: usize) -> impl Iterator<Item = Limiter> + '_ {
+        self.loads.get(load).into_iter().flat_map(|load| &load.bank.devices).map(|device| device.limiter)
+    }
+
+    /// Puts the devices of a load back to these limiters, arrived at what they draw under them: how they were left.
+    /// Devices beyond the list stay as they are.
+    pub fn put_back(&mut self, load: usize, limiters: &[Limiter], now: Time) {
+        let Some(load) = self.loads.get_mut(load) else { return };
+        let mut limiters = limiters.iter();
+        load.bank.change(None, now, |device, of| {
+            if let Some(limiter) = limiters.next() {
+                device.limiter = *limiter;
+                device.draw = device::Draw::still(device.goal(of), now);
+            }
+        });
+    }
+
     /// Work lands on a GPU node or leaves it: its first `gpus` GPUs would now draw `demand` each, the others are idle.
     pub fn set_job(&mut self, load: usize, gpus: usize, demand: Watts, now: Time) {
         let Some(load) = self.loads.get_mut(load) else { return };

@@ -33,8 +33,7 @@ impl World {
     }
 
     fn node_name(&self, at: usize) -> String {
-        let name = self.tree.nodes().get(at).map_or("", |node| node.name.as_str());
-        if at == 0 { name.into() } else { format!("{}/{name}", self.site) }
+        self.node_names.get(at).cloned().unwrap_or_default()
     }
 
     fn nodes(&self, frame: &mut Frame) {

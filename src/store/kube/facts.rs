@@ -1,8 +1,8 @@
 //! From what the API server shows to the port's objects: the eight kinds whole, of the others what we use.
 
 use crate::api::{
-    ComputeLease, ControllableLoad, GpuPool, GridEvent, LEASE_LABEL, LOAD_LABEL, LeaseClass, Lockout, MiningFleet,
-    PowerBudget,
+    AGENT_TEMPLATE_ANNOTATION, ComputeLease, ControllableLoad, GpuPool, GridEvent, LEASE_LABEL, LOAD_LABEL,
+    LOCKED_OUT_ANNOTATION, LeaseClass, Lockout, MiningFleet, PowerBudget,
 };
 use crate::store::{
     JobFacts, Key, Kind, LEADERSHIP_NAME, LeadershipFacts, NodeFacts, Object, PodFacts, time as core_time,
@@ -100,7 +100,10 @@ impl Shown for Pod {
 
     fn object(self, namespace: &str) -> Result<Object, String> {
         let (meta, spec) = (self.metadata, self.spec.unwrap_or_default());
-        let phase = self.status.and_then(|status| status.phase).unwrap_or_default();
+        let status = self.status.unwrap_or_default();
+        let phase = status.phase.unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        let template = meta.annotations.and_then(|mut all| all.remove(AGENT_TEMPLATE_ANNOTATION));
         let owners = meta.owner_references.unwrap_or_default();
         let job = owners.into_iter().find(|owner| owner.kind == "Job" && owner.controller == Some(true));
         let own = meta.namespace.as_deref() == Some(namespace);
@@ -116,6 +119,9 @@ impl Shown for Pod {
             running: phase == "Running",
             finished: phase == "Succeeded" || phase == "Failed",
             terminating: meta.deletion_timestamp.is_some(),
+            ready: conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"),
+            template: template.filter(|_| own),
+            revision: meta.resource_version.unwrap_or_default(),
         })))
     }
 }
@@ -126,11 +132,14 @@ impl Shown for Node {
     fn object(self, _: &str) -> Result<Object, String> {
         let status = self.status.unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
+        let annotations = self.metadata.annotations.unwrap_or_default();
         Ok(Object::Node(Arc::new(NodeFacts {
             name: self.metadata.name.unwrap_or_default(),
             labels: self.metadata.labels.unwrap_or_default(),
             gpus: status.allocatable.as_ref().map_or(0, gpu_count),
             ready: conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"),
+            unschedulable: self.spec.is_some_and(|spec| spec.unschedulable == Some(true)),
+            locked_out: annotations.contains_key(LOCKED_OUT_ANNOTATION),
         })))
     }
 }

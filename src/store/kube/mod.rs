@@ -254,7 +254,7 @@ impl Store for KubeStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{LEADERSHIP_NAME, LeadershipFacts, NodeFacts};
+    use crate::store::{LEADERSHIP_NAME, LeadershipFacts, NodeFacts, PodFacts};
 
     /// A store whose API server nobody reaches: nothing is shown, and writes stay under way.
     fn alone() -> KubeStore {
@@ -302,6 +302,24 @@ mod tests {
             assert_eq!(landed, Seen::Answer(id, Answer::Accepted(Some(lease(expected)))));
         }
         assert_eq!(lease("7").key(), Key::cluster(Kind::Leadership, LEADERSHIP_NAME));
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_became_ready_before_the_answer_to_its_creation_came_stays_ready() {
+        let pod = |revision: &str, ready| {
+            let name = "c-0-agent".to_owned();
+            let facts =
+                PodFacts { namespace: "n".into(), name, ready, revision: revision.into(), ..PodFacts::default() };
+            Object::Pod(Arc::new(facts))
+        };
+        let mut store = alone();
+        let load = Key::namespaced(Kind::ControllableLoad, "n", "c-0");
+        let manifest = serde_json::json!({"metadata": {"name": "c-0-agent"}});
+        let id = store.submit(Write::CreateAgent { load, pod: Box::new(manifest) });
+        store.outdate(&[Seen::Object(pod("7", false)), Seen::Object(pod("9", true))]);
+        let answer = Answer::Accepted(Some(pod("7", false)));
+        let landed = store.land(Answered { id, answer, took: None });
+        assert_eq!(landed, Seen::Answer(id, Answer::Accepted(Some(pod("9", true)))));
     }
 
     #[tokio::test]

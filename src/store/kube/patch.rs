@@ -1,7 +1,7 @@
 //! The bodies of writes.
 
 use super::facts::EPOCH_ANNOTATION;
-use crate::api::ControllableLoadStatus;
+use crate::api::{ControllableLoadStatus, LOCKED_OUT_ANNOTATION};
 use crate::store::object::{api_limit, api_order};
 use crate::store::{LEADERSHIP_NAME, LeadershipFacts};
 use ampacity_core::guard::{KnownLimit, Order};
@@ -89,6 +89,12 @@ pub(super) fn job_patch(uid: &str, suspend: Option<bool>, annotations: &BTreeMap
     body
 }
 
+/// A node on which nothing new is to start, marked as ours; or on which it may again.
+pub(super) fn cordon_patch(on: bool) -> Value {
+    let mark = on.then_some("true");
+    json!({"metadata": {"annotations": {LOCKED_OUT_ANNOTATION: mark}}, "spec": {"unschedulable": on.then_some(true)}})
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +107,15 @@ mod tests {
     fn an_order_without_a_setpoint_leaves_it_as_it_stands() {
         let patch = order_patch(Order { epoch: 7, sequence: 0 }, None, None, None);
         assert_eq!(Value::Object(patch), json!({"order": {"epoch": 7, "sequence": 0}}));
+    }
+
+    #[test]
+    fn a_cordon_is_marked_as_ours_and_taken_off_with_its_mark() {
+        let on =
+            json!({"metadata": {"annotations": {"ampacity.dev/locked-out": "true"}}, "spec": {"unschedulable": true}});
+        let off =
+            json!({"metadata": {"annotations": {"ampacity.dev/locked-out": null}}, "spec": {"unschedulable": null}});
+        assert_eq!([cordon_patch(true), cordon_patch(false)], [on, off]);
     }
 
     #[test]

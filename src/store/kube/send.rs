@@ -1,7 +1,7 @@
 //! One write as requests, and what the API server's answer means.
 
 use super::facts::Shown;
-use super::patch::{job_patch, lease_patch, order_patch, put, statement_patch};
+use super::patch::{cordon_patch, job_patch, lease_patch, order_patch, put, statement_patch};
 use crate::api::{
     AGENT_MANAGER, BUDGET_FINALIZER, ComputeLease, ControllableLoad, GROUP, GpuPool, GridEvent, LOAD_FINALIZER,
     LeaseClass, Lockout, MiningFleet, OPERATOR_MANAGER, PowerBudget, REPORT_MANAGER, VERSION,
@@ -10,7 +10,7 @@ use crate::store::{Answer, Key, Kind, LEADERSHIP_NAME, LeadershipFacts, Object, 
 use ampacity_core::units::Span;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -91,6 +91,10 @@ impl Sender {
                 self.merge(&api, &job, OPERATOR_MANAGER, &patch).await.map_err(another_job)
             }
             Write::DeletePod { pod, uid, grace } => self.delete_pod(&pod, uid, grace).await,
+            Write::Cordon { node, on } => {
+                let api: Api<Node> = Api::all(self.client());
+                self.merge(&api, &node, OPERATOR_MANAGER, &cordon_patch(on)).await
+            }
             Write::Finalizer { key, present } => match key.kind {
                 Kind::PowerBudget => self.finalizer::<PowerBudget>(&Api::all(self.client()), &key, present).await,
                 Kind::ControllableLoad => {

@@ -58,6 +58,7 @@ pub(super) fn target(write: &Write) -> Option<Key> {
         Write::Lead { .. } => Some(Key::cluster(Kind::Leadership, LEADERSHIP_NAME)),
         Write::Job { job, .. } => Some(job.clone()),
         Write::DeletePod { pod, .. } => Some(pod.clone()),
+        Write::Cordon { node, .. } => Some(node.clone()),
         Write::Event { .. } => None,
     }
 }

@@ -12,6 +12,7 @@ impl Object {
     pub(super) fn set_revision(&mut self, revision: &str) {
         match self {
             Self::Job(job) => Arc::make_mut(job).revision = revision.into(),
+            Self::Pod(pod) => Arc::make_mut(pod).revision = revision.into(),
             Self::Leadership(facts) => Arc::make_mut(facts).revision = revision.into(),
             own => {
                 if let Some(meta) = own.meta_mut() {
@@ -80,6 +81,12 @@ impl Server {
                     Ok(())
                 }
                 _ => Err(Refusal::Conflict("another pod of this name".into())),
+            }),
+            Write::Cordon { node, on } => self.modify(&node, |object| {
+                let Object::Node(facts) = object else { return Err(Refusal::NotFound) };
+                let facts = Arc::make_mut(facts);
+                (facts.unschedulable, facts.locked_out) = (on, on);
+                Ok(())
             }),
             Write::Finalizer { key, present } => self.finalize(&key, present),
             Write::Delete(key) => self.remove(&key).map(|()| None),
@@ -301,7 +308,10 @@ fn carry_over(new: &mut Object, old: &Object) {
         (Object::Lockout(new), Object::Lockout(old)) => keep!(new, old),
         (Object::ControllableLoad(new), Object::ControllableLoad(old)) => keep!(new, old),
         (Object::Job(new), Object::Job(old)) => Arc::make_mut(new).uid.clone_from(&old.uid),
-        (Object::Pod(new), Object::Pod(old)) => Arc::make_mut(new).uid.clone_from(&old.uid),
+        (Object::Pod(new), Object::Pod(old)) => {
+            let new = Arc::make_mut(new);
+            (new.uid, new.revision) = (old.uid.clone(), old.revision.clone());
+        }
         _ => {}
     }
 }
@@ -313,6 +323,10 @@ fn agent_pod(load: &Key, manifest: &serde_json::Value) -> Object {
         name: text("/metadata/name").unwrap_or_else(|| format!("{}-agent", load.name)),
         agent_of: Some(load.name.to_string()),
         node: text("/spec/nodeName"),
+        template: manifest
+            .pointer("/metadata/annotations")
+            .and_then(|all| all.get(crate::api::AGENT_TEMPLATE_ANNOTATION)?.as_str())
+            .map(str::to_owned),
         ..PodFacts::default()
     }))
 }

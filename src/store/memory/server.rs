@@ -316,7 +316,13 @@ impl Server {
 
     /// Every object of one kind.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        self.objects.iter().filter(move |(key, _)| key.kind == kind).map(|(_, object)| object)
+        self.entries_of(kind).map(|(_, object)| object)
+    }
+
+    /// Every object of one kind, with its key.
+    pub fn entries_of(&self, kind: Kind) -> impl Iterator<Item = (&Key, &Object)> {
+        let from = Key { kind, namespace: None, name: "".into() };
+        self.objects.range(from..).take_while(move |(key, _)| key.kind == kind)
     }
 
     /// Takes the Events that were written since the last call.

@@ -97,6 +97,7 @@ impl Book {
     /// Flattens the bids; keeps the order if every merit is what it was.
     fn load_bids(&mut self, bids: &[Bid]) {
         self.seats.clear();
+        self.seats.reserve(bids.len());
         if self.pieces.is_empty() {
             self.pieces.reserve(bids.iter().map(|b| b.segments().len()).sum());
         }
@@ -124,9 +125,11 @@ impl Book {
             Some(before) => {
                 self.sorted &= before.merit == piece.merit;
                 *before = piece;
-                let place = self.places.get(at as usize).map_or(0, |p| *p as usize);
-                if let Some(ranked) = self.ranked.get_mut(place).filter(|_| self.sorted) {
-                    *ranked = Ranked::new(at, &piece);
+                if self.sorted {
+                    let place = self.places.get(at as usize).map_or(0, |p| *p as usize);
+                    if let Some(ranked) = self.ranked.get_mut(place) {
+                        *ranked = Ranked::new(at, &piece);
+                    }
                 }
             }
             None => {
@@ -138,6 +141,7 @@ impl Book {
 
     fn sort(&mut self) {
         self.ranked.clear();
+        self.ranked.reserve(self.pieces.len());
         self.places.resize(self.pieces.len(), 0);
         for at in self.order.sort(self.pieces.iter().map(|p| p.merit)) {
             if let (Some(piece), Some(place)) = (self.pieces.get(at as usize), self.places.get_mut(at as usize)) {

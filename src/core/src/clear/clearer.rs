@@ -208,6 +208,7 @@ impl Clearer {
     fn explain(&mut self, price: i64, stop: Stop) {
         let Self { book, pass, clearing } = self;
         clearing.awards.clear();
+        clearing.awards.reserve(book.seats.len());
         let ends = book.seats.iter().skip(1).map(|s| s.first).chain(std::iter::once(book.pieces.len() as u32));
         let bits = pass.closed.iter().flat_map(|word| (0..64).map(move |bit| word >> bit & 1 == 1));
         for (((seat, end), closed), cut) in book.seats.iter().zip(ends).zip(bits).zip(&pass.cuts) {

@@ -1,7 +1,9 @@
 //! Merit order: a radix sort, since the keys are integers and ties must fall in list order.
 
-/// Bits sorted by at a time: a table of counters that stays in the nearest cache.
-const DIGIT: u32 = 11;
+/// Bits sorted by at a time, at most: a table of counters that stays in the nearest cache.
+const DIGIT_MAX: u32 = 11;
+/// So few are sorted by comparing: clearing the counters would take longer.
+const FEW: usize = 200;
 
 /// Sorts by falling merit, equal ones by place in the list. Keeps its tables between sorts.
 #[derive(Debug, Default)]
@@ -25,21 +27,25 @@ impl Order {
         self.entries.clear();
         self.entries.extend(merits.zip(0..).map(|(merit, place)| Entry { below: highest.abs_diff(merit), place }));
         let furthest = self.entries.iter().map(|e| e.below).max().unwrap_or_default();
-        self.spare.clear();
-        self.spare.resize(self.entries.len(), Entry::default());
-        let mut shift = 0;
-        while shift < u64::BITS && furthest >> shift > 0 {
-            self.pass(shift);
-            shift += DIGIT;
+        if self.entries.len() <= FEW {
+            self.entries.sort_unstable_by_key(|e| (e.below, e.place));
+        } else {
+            self.spare.clear();
+            self.spare.resize(self.entries.len(), Entry::default());
+            // As few passes as it takes, of digits as even as they come: short tables are cleared sooner.
+            let bits = u64::BITS - furthest.leading_zeros();
+            let passes = bits.div_ceil(DIGIT_MAX);
+            let digit = bits.div_ceil(passes.max(1));
+            (0..passes).for_each(|pass| self.pass(pass * digit, digit));
         }
         self.entries.iter().map(|e| e.place)
     }
 
     /// Sorts by one digit and leaves entries that are equal in it as they stand.
-    fn pass(&mut self, shift: u32) {
-        let digit = |entry: &Entry| ((entry.below >> shift) & ((1 << DIGIT) - 1)) as usize;
+    fn pass(&mut self, shift: u32, bits: u32) {
+        let digit = |entry: &Entry| ((entry.below >> shift) & ((1 << bits) - 1)) as usize;
         self.counters.clear();
-        self.counters.resize(1 << DIGIT, 0);
+        self.counters.resize(1 << bits, 0);
         for entry in &self.entries {
             if let Some(counter) = self.counters.get_mut(digit(entry)) {
                 *counter += 1;

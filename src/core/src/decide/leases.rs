@@ -6,10 +6,12 @@
 //! served, and keeps whatever its terms say.
 
 mod bid;
+mod reserve;
 mod shed;
 
 use super::limits::{Limits, stages};
-use super::range::Range;
+use super::obligations::{self, Duty};
+use super::range::{Cap, Range};
 use crate::bid::Bid;
 use crate::clear::{Award, clear};
 use crate::lease::{
@@ -38,6 +40,8 @@ pub(super) struct Claim<'a> {
     pub(super) busy: bool,
     /// From a grant to the running Jobs, at the worst.
     pub(super) lead: Span,
+    /// What withholding a MWh costs in allowance used up.
+    pub(super) allowance: UsdPerMwh,
 }
 
 impl Claim<'_> {
@@ -55,6 +59,14 @@ impl Claim<'_> {
             return Level::default();
         }
         Level { watts: Watts::new(each.get().saturating_mul(i64::from(self.gpus))), cap: pool.min_cap + each }
+    }
+
+    /// Its pool's position; none such for a hall.
+    fn pool_at(&self) -> usize {
+        match self.contract.offer.delivery {
+            Delivery::Jobs { pool, .. } => pool as usize,
+            Delivery::Power { .. } => usize::MAX,
+        }
     }
 
     fn runs(&self) -> bool {
@@ -78,6 +90,8 @@ pub(super) struct Leases {
     pub(super) levels: Vec<Level>,
     /// By lease: what a MWh is worth to it; the most for a firm one.
     pub(super) values: Vec<UsdPerMwh>,
+    /// By lease: it runs, and may be given notice now.
+    free: Vec<bool>,
     /// When one of them changes by time alone.
     pub(super) wake: Option<Time>,
 }
@@ -144,29 +158,52 @@ pub(super) fn reserved(snapshot: &Snapshot, leases: &Leases) -> Vec<Watts> {
     reserved
 }
 
-/// Serves every lease. `loads`: the bids of all loads, GPU nodes at their floors.
+/// Serves every lease. `loads`: the bids of all loads, GPU nodes at their floors, and the obligations on them.
 pub(super) fn serve_all(
     snapshot: &Snapshot,
     limits: &Limits<'_>,
     ranges: &[Range],
-    loads: &[Bid],
+    (loads, duties): (&[Bid], &[Duty<'_>]),
     price: Option<UsdPerMwh>,
     digest: Digest,
 ) -> Leases {
     let claims = claims(snapshot);
-    let wanted = economics(snapshot, limits, &claims, loads, price);
-    let horizon = claims.iter().map(|c| c.contract.offer.terms.notice).max().unwrap_or_default();
-    let stages = stages(snapshot, horizon);
+    let wanted = economics(snapshot, limits, &claims, (loads, duties), price);
+    let notice = claims.iter().map(|c| c.contract.offer.terms.notice).max().unwrap_or_default();
+    // Limits that fall within one notice of each other are told of together.
+    let stages = stages(snapshot, Span::new(notice.get().saturating_mul(2)));
     let forced = shed::forced(snapshot, &stages, &claims, &wanted, loads);
     let mut leases = considered(snapshot, ranges, digest);
+    let locked = locked(snapshot, ranges);
     let asks = wanted.into_iter().zip(forced);
     for (claim, (wanted, forced)) in claims.iter().zip(asks) {
         let ask = forced.unwrap_or(wanted);
         let Some(lease) = snapshot.leases.get(claim.at) else { continue };
         let served = serve(claim.contract.clone(), ask.wanted, lease.acknowledged, claim.lead, snapshot.now);
         leases.take(claim, lease, &ask, served, snapshot.now);
+        let full = leases.awards.get_mut(claim.at).filter(|award| award.reason == Reason::Full);
+        let lockout = locked.get(claim.pool_at()).and_then(Option::as_ref);
+        if let (Some(award), Some(lockout)) = (full, lockout)
+            && claim.busy
+            && lease.placed.iter().map(|(_, gpus)| gpus).sum::<u32>() < claim.gpus
+        {
+            award.reason = lockout.clone();
+        }
     }
     leases
+}
+
+/// By pool: the lockout that leaves a node of it too little to run anything; what a lease has there waits.
+fn locked(snapshot: &Snapshot, ranges: &[Range]) -> Vec<Option<Reason>> {
+    let mut locked = vec![None; if snapshot.lockouts.is_empty() { 0 } else { snapshot.pools.len() }];
+    for (load, range) in snapshot.loads.iter().zip(ranges) {
+        let Member::Pool(pool) = load.member else { continue };
+        let held = range.capped.filter(|cap| matches!(cap, Cap::Lockout(_)) && range.most < range.natural_floor);
+        if let (Some(slot), Some(cap)) = (locked.get_mut(pool as usize), held) {
+            *slot = Some(cap.reason(snapshot));
+        }
+    }
+    locked
 }
 
 /// Every accepted lease, in or out of its term.
@@ -189,7 +226,8 @@ fn claims(snapshot: &Snapshot) -> Vec<Claim<'_>> {
         let lead = Span::new(shed.saturating_add(ramped));
         let busy = pool.is_some() && (lease.has_work || lease.has_pods);
         let stance = contract.stance(lead, snapshot.now);
-        claims.push(Claim { at, contract, pool, node, gpus, stance, busy, lead });
+        let allowance = bid::allowance(snapshot, contract);
+        claims.push(Claim { at, contract, pool, node, gpus, stance, busy, lead, allowance });
     }
     claims
 }
@@ -199,7 +237,7 @@ fn economics(
     snapshot: &Snapshot,
     limits: &Limits<'_>,
     claims: &[Claim<'_>],
-    loads: &[Bid],
+    (loads, duties): (&[Bid], &[Duty<'_>]),
     price: Option<UsdPerMwh>,
 ) -> Vec<Ask> {
     let all = |claim: &Claim<'_>| Ask { wanted: Wanted::all(claim.contract), reason: None };
@@ -214,6 +252,9 @@ fn economics(
         }
         return asks;
     };
+    for (claim, ask) in claims.iter().zip(&mut asks).filter(|(c, _)| c.pool.is_none() || c.busy) {
+        ask.reason = barred(claim, price);
+    }
     for (claim, ask) in claims.iter().zip(&mut asks).filter(|(c, _)| c.pool.is_none() && free(c)) {
         let value = bid::hall(snapshot, claim);
         if value <= price {
@@ -231,6 +272,15 @@ fn economics(
         let bid = if concerned(claim) { bid::jobs(snapshot, claim) } else { None };
         bid.unwrap_or_else(|| Bid::must_run(claim.node, Watts::ZERO))
     }));
+    let serves = |claim: &Claim<'_>, duty: &Duty<'_>| {
+        let terms = &claim.contract.offer.terms;
+        concerned(claim) && free(claim) && duty.obligation.takes_lease(&snapshot.tree, claim.node, terms.notice)
+    };
+    let members = |duty: &Duty<'_>| {
+        let own = claims.iter().enumerate().filter(|(_, claim)| serves(claim, duty)).map(|(at, _)| loads.len() + at);
+        obligations::containers(snapshot, duty).into_iter().chain(own).collect()
+    };
+    obligations::hold(duties, (&limits.tree, price), &mut bids, members, |_| Watts::ZERO);
     let cleared = clear(&limits.tree, &bids, price);
     let awards = cleared.awards.get(loads.len()..).unwrap_or_default();
     for ((claim, ask), award) in claims.iter().zip(&mut asks).zip(awards).filter(|((c, _), _)| concerned(c) && free(c))
@@ -241,6 +291,17 @@ fn economics(
         }
     }
     asks
+}
+
+/// What keeps a flexible lease on although power is worth more than it: its terms.
+fn barred(claim: &Claim<'_>, price: UsdPerMwh) -> Option<Reason> {
+    let Stance::MustRun(barred) = claim.stance else { return None };
+    match barred {
+        _ if bid::worth(claim.contract, UsdPerMwh::ZERO) > price => None,
+        Barred::Events { until } | Barred::Allowance { until } => Some(Reason::AllowanceSpent { until }),
+        Barred::MinimumRun { until } => Some(Reason::MinimumOn { until }),
+        Barred::Firm | Barred::NotYet { .. } | Barred::TermEnds { .. } | Barred::Due => None,
+    }
 }
 
 fn why(award: &Award, price: UsdPerMwh) -> Reason {
@@ -289,7 +350,13 @@ fn considered(snapshot: &Snapshot, ranges: &[Range], digest: Digest) -> Leases {
             award.state = answer.state;
         }
     }
-    Leases { awards, levels: vec![Level::default(); count], values: vec![UsdPerMwh::ZERO; count], wake: None }
+    Leases {
+        awards,
+        levels: vec![Level::default(); count],
+        values: vec![UsdPerMwh::ZERO; count],
+        free: vec![false; count],
+        wake: None,
+    }
 }
 
 fn standing(lease: &Lease) -> LeaseAward {
@@ -314,7 +381,10 @@ impl Leases {
             *level = Level { watts: contract.grant.watts, cap: contract.grant.cap };
         }
         if let Some(value) = self.values.get_mut(claim.at) {
-            *value = bid::worth(&contract);
+            *value = bid::worth(&contract, claim.allowance);
+        }
+        if let Some(free) = self.free.get_mut(claim.at) {
+            *free = claim.busy && contract.stance(claim.lead, now) == Stance::Free;
         }
         self.wake = [self.wake, wake].into_iter().flatten().min();
         if let Some(award) = self.awards.get_mut(claim.at) {
@@ -339,10 +409,13 @@ fn reason(contract: &Contract, held: Option<Barred>, ask: &Ask, now: Time) -> Re
     }
     match held {
         Some(Barred::MinimumRun { until }) if !less => return Reason::MinimumOn { until },
-        Some(Barred::Events { .. } | Barred::Allowance { .. }) if !less => return Reason::AllowanceSpent,
+        Some(Barred::Events { until } | Barred::Allowance { until }) if !less => {
+            return Reason::AllowanceSpent { until };
+        }
         _ => {}
     }
     match &ask.reason {
+        Some(reason @ (Reason::AllowanceSpent { .. } | Reason::MinimumOn { .. })) if !less => reason.clone(),
         Some(reason) if less => reason.clone(),
         // Curtailed by nothing that stands now: it comes back as soon as its terms and the room allow.
         None if less => Reason::Ramp,

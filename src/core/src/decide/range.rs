@@ -1,6 +1,8 @@
 //! What each load may be given at all: its floor, the most, and who says so.
 
 use super::limits::Limits;
+use super::obligations::{self, Duty, Held};
+use crate::bid::Bid;
 use crate::guard::Basis;
 use crate::hold::{self, SwitchHold, trim::Trim};
 use crate::memory::LoadMemory;
@@ -120,7 +122,7 @@ fn said(snapshot: &Snapshot) -> Said {
             stricter(said.lockouts.get_mut(at), above);
         }
         let reading = snapshot.meters.get(at).copied().flatten();
-        let stale = reading.filter(|r| snapshot.now.since(r.time) > snapshot.policy.meter_stale);
+        let stale = reading.filter(|r| snapshot.now.since(r.time) > snapshot.meter_stale(NodeId(at as u32)));
         let above = node.parent.and_then(|p| said.meters.get(p.index()).copied().flatten());
         if let Some(slot) = said.meters.get_mut(at) {
             *slot = stale.map(|_| NodeId(at as u32)).or(above);
@@ -129,13 +131,14 @@ fn said(snapshot: &Snapshot) -> Said {
     said
 }
 
-/// The box of every load. `priced`: there is a price to move by.
-pub(super) fn ranges(snapshot: &Snapshot, priced: bool) -> Vec<Range> {
+/// The box of every load. `priced`: there is a price to move by; where there is none, what may serve an obligation gets
+/// its box from [`rest`].
+pub(super) fn ranges(snapshot: &Snapshot, duties: &[Duty<'_>], priced: bool) -> Vec<Range> {
     let said = said(snapshot);
     let of = |load: &Load| {
         let memory = snapshot.memory.loads.get(load.id.index());
         let mut range = physical(snapshot, load, memory);
-        if !priced {
+        if !priced && !obligations::concerns(snapshot, duties, load) {
             range.cap(range.present.max(range.floor), Cap::NoPrice);
         }
         let lockout = |held: &[Option<(Watts, u32)>], at: usize| held.get(at).copied().flatten();
@@ -153,6 +156,19 @@ pub(super) fn ranges(snapshot: &Snapshot, priced: bool) -> Vec<Range> {
         range
     };
     snapshot.loads.iter().map(of).collect()
+}
+
+/// Without a price what may serve an obligation rises as far as that takes, and no further.
+pub(super) fn rest(snapshot: &Snapshot, duties: &[Duty<'_>], held: &Held, ranges: &mut [Range], bids: &mut [Bid]) {
+    for (at, load) in snapshot.loads.iter().enumerate() {
+        let (Some(range), Some(bid), Some(hold)) = (ranges.get_mut(at), bids.get_mut(at), held.holds.get(at)) else {
+            continue;
+        };
+        if obligations::concerns(snapshot, duties, load) {
+            range.cap(range.present.max(range.floor).max(hold.watts), Cap::NoPrice);
+            *bid = bid.clone().capped_at(range.most);
+        }
+    }
 }
 
 /// What the load is by itself, whoever says what.
@@ -186,6 +202,11 @@ fn physical(snapshot: &Snapshot, load: &Load, memory: Option<&LoadMemory>) -> Ra
                 (range.standby, range.natural_floor) = (range.floor, range.floor);
                 range.most = sum(pool.max_cap).min(load.nameplate);
             }
+        }
+        Member::Kept => {
+            let stands = load.setpoint.min(load.nameplate);
+            (range.floor, range.standby, range.most) = (stands, stands, stands);
+            range.present = stands;
         }
         Member::Retired => range.most = Watts::ZERO,
     }

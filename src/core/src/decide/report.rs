@@ -1,7 +1,7 @@
 //! From what was decided to the plan: reasons, wants in order, nodes, what is remembered, when to look again.
 
 use super::range::Range;
-use super::{Facts, GpuNode, Leases, is_gpu};
+use super::{Facts, GpuNode, Leases, is_gpu, obligations};
 use crate::clear;
 use crate::guard::{LoadId, Want};
 use crate::hold::trim;
@@ -9,7 +9,7 @@ use crate::memory::{LoadMemory, Memory, Ramp};
 use crate::plan::{LoadAward, NodeAward, Plan, Reason};
 use crate::snapshot::{Load, Member};
 use crate::tree::NodeId;
-use crate::units::{Span, Time, UsdPerMwh};
+use crate::units::{Span, Time, UsdPerMwh, Watts};
 
 /// How soon to look again while a ramp or a trim is on its way.
 const SOON: Span = Span::seconds(1);
@@ -20,7 +20,9 @@ pub(super) fn plan(facts: &Facts<'_>, leases: Leases, ramp: Ramp) -> Plan {
         facts.snapshot.loads.iter().enumerate().map(|(at, load)| award(facts, at, load)).collect();
     let memory = Memory { loads: memories(facts, &loads), ramp: Some(ramp) };
     let wake = wake(facts, &leases, &loads);
-    Plan { wants: wants(facts, &loads), nodes: nodes(facts, &loads), leases: leases.awards, loads, memory, wake }
+    let obligations = obligations::awards(facts, &loads, &leases, |at, reason| no_more(facts, at, reason));
+    let (wants, nodes) = (wants(facts, &loads), nodes(facts, &loads));
+    Plan { wants, nodes, obligations, leases: leases.awards, loads, memory, wake }
 }
 
 fn award(facts: &Facts<'_>, at: usize, load: &Load) -> LoadAward {
@@ -30,6 +32,9 @@ fn award(facts: &Facts<'_>, at: usize, load: &Load) -> LoadAward {
     };
     let reason = if let Some(bound) = range.stuck.filter(|_| !range.locked) {
         Reason::NotProved { bound }
+    } else if settled.obliged {
+        // What takes its place is not on yet.
+        obliged(facts, load, range, settled.watts).unwrap_or(Reason::Ramp)
     } else if settled.watts != to.target {
         Reason::Ramp
     } else {
@@ -49,6 +54,7 @@ fn why(facts: &Facts<'_>, at: usize, load: &Load, range: &Range) -> Reason {
     match load.member {
         Member::Pool(_) => of_node(node),
         Member::Fleet(_) => of_container(facts, load, range, award),
+        Member::Kept => Reason::Unreadable,
         Member::Retired => Reason::Retired,
     }
 }
@@ -60,10 +66,17 @@ fn of_node(node: GpuNode) -> Reason {
 fn of_container(facts: &Facts<'_>, load: &Load, range: &Range, award: &clear::Award) -> Reason {
     let sold = match load.member {
         Member::Fleet(fleet) => facts.sold.get(fleet as usize),
-        Member::Pool(_) | Member::Retired => None,
+        Member::Pool(_) | Member::Kept | Member::Retired => None,
     };
     let price = facts.price.unwrap_or_default();
     let last = sold.and_then(|s| s.value_below(award.watts));
+    let hold = facts.held.holds.get(load.id.index()).copied().unwrap_or_default();
+    if award.watts > range.natural_floor
+        && award.watts <= hold.watts
+        && let Some(reason) = obliged(facts, load, range, award.watts)
+    {
+        return reason;
+    }
     if let Some(value) = last.filter(|value| *value <= price && facts.price.is_some()) {
         // It runs for less than power costs: some hold keeps it.
         return match range.keeps_on {
@@ -86,6 +99,37 @@ fn of_container(facts: &Facts<'_>, load: &Load, range: &Range, award: &clear::Aw
         clear::Reason::Indivisible { node, room, needs } => Reason::Indivisible { node, room, needs },
         clear::Reason::Unplaced => Reason::Floor,
     }
+}
+
+/// Why a container has no more where it goes before all economics.
+fn no_more(facts: &Facts<'_>, at: usize, reason: &clear::Reason) -> Reason {
+    let Some(range) = facts.ranges.get(at) else { return Reason::Floor };
+    match (reason, range.stuck, range.capped) {
+        (_, Some(bound), _) => Reason::NotProved { bound },
+        (clear::Reason::Limit { node, .. }, ..) => limit(facts, *node, UsdPerMwh::ZERO),
+        (clear::Reason::Indivisible { node, room, needs }, ..) => {
+            Reason::Indivisible { node: *node, room: *room, needs: *needs }
+        }
+        (_, _, Some(cap)) => cap.reason(facts.snapshot),
+        (clear::Reason::Full | clear::Reason::BelowPrice { .. } | clear::Reason::Unplaced, ..) => Reason::Full,
+    }
+}
+
+/// That an obligation keeps the watts just below `watts` on; nothing where none is counted there.
+fn obliged(facts: &Facts<'_>, load: &Load, range: &Range, watts: Watts) -> Option<Reason> {
+    let hold = facts.held.holds.get(load.id.index()).filter(|hold| hold.watts > range.natural_floor);
+    let own = |duty: &&obligations::Duty<'_>| match hold {
+        Some(hold) => duty.at == hold.obligation,
+        None => obligations::concerns(facts.snapshot, std::slice::from_ref(*duty), load),
+    };
+    let obligation = facts.duties.iter().find(own)?.obligation;
+    let value = match load.member {
+        Member::Fleet(fleet) => facts.sold.get(fleet as usize).and_then(|s| s.value_below(watts)),
+        Member::Pool(_) | Member::Kept | Member::Retired => None,
+    };
+    let loses = facts.price.zip(value).map_or(UsdPerMwh::ZERO, |(price, value)| price - value);
+    let price = loses.max(UsdPerMwh::ZERO);
+    Some(Reason::Obligation { name: obligation.name.clone(), until: obligation.until, price })
 }
 
 /// At its floor, with nothing to sell: because it has nothing, or because a limit took even the floor.
@@ -158,7 +202,10 @@ fn wake(facts: &Facts<'_>, leases: &Leases, loads: &[LoadAward]) -> Option<Time>
         [range.keeps_on, off, trim::due(&range.trim, policy)]
     });
     let ramped = loads.iter().any(|award| award.reason == Reason::Ramp).then(|| snapshot.now.after(SOON));
-    let stale = snapshot.meters.iter().flatten().map(|r| Some(r.time.after(policy.meter_stale)));
-    let all = held.chain([facts.limits.wake, leases.wake, ramped]).chain(stale);
+    let stale = snapshot.meters.iter().enumerate().map(|(at, meter)| {
+        let reading = meter.as_ref()?;
+        Some(reading.time.after(snapshot.meter_stale(NodeId(at as u32))))
+    });
+    let all = held.chain([facts.limits.wake, obligations::wake(snapshot), leases.wake, ramped]).chain(stale);
     all.flatten().filter(|at| *at > snapshot.now).min()
 }

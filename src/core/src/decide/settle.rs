@@ -1,6 +1,7 @@
 //! From what clearing awarded to what is wanted now: urgent falls at once, the rest as far as the ramp allows.
 
 use super::limits::Limits;
+use super::obligations::{self, Duty, Held};
 use super::range::Range;
 use crate::hold::ramp::Credit;
 use crate::snapshot::{Load, Snapshot};
@@ -25,6 +26,8 @@ pub(super) struct Settled {
     pub(super) watts: Watts,
     /// Some of its fall could not wait.
     pub(super) urgent: bool,
+    /// Some of its fall waits, for an obligation would not be met without it.
+    pub(super) obliged: bool,
 }
 
 /// Where all loads stand now, and what was moved for money.
@@ -33,20 +36,21 @@ pub(super) struct Outcome {
     pub(super) moved: Credit,
 }
 
-/// Moves every load towards its target. `reserved`: watts per node that are held for somebody who is not a load.
+/// Moves every load towards its target. `reserved`: watts per node that are held for somebody who is not a load; with
+/// the obligations and what holds them.
 pub(super) fn settle(
     snapshot: &Snapshot,
     limits: &Limits<'_>,
     ranges: &[Range],
     moves: &[Move],
-    reserved: &[Watts],
+    (reserved, obliged): (&[Watts], (&[Duty<'_>], &Held)),
     credit: Credit,
 ) -> Outcome {
-    let settled = ranges.iter().map(|r| Settled { watts: r.present, urgent: false }).collect();
+    let settled = ranges.iter().map(|r| Settled { watts: r.present, ..Settled::default() }).collect();
     let mut mover = Mover { snapshot, limits, ranges, moves, credit, settled, moved: Credit::default() };
     let falls = mover.falls();
     mover.shed(&falls);
-    mover.walk_down(&falls);
+    mover.walk_down(&falls, obliged);
     mover.walk_up(reserved);
     mover.repeat();
     Outcome { settled: mover.settled, moved: mover.moved }
@@ -130,7 +134,7 @@ impl Mover<'_> {
             }
             let watts = range.present - need;
             if let Some(settled) = self.settled.get_mut(at) {
-                *settled = Settled { watts, urgent: true };
+                *settled = Settled { watts, urgent: true, ..Settled::default() };
             }
         }
     }
@@ -150,15 +154,21 @@ impl Mover<'_> {
         }
     }
 
-    /// Falls that only money wants, as far as the ramp allows.
-    fn walk_down(&mut self, falls: &[usize]) {
+    /// Falls that only money wants, as far as the ramp and the obligations allow.
+    fn walk_down(&mut self, falls: &[usize], (duties, held): (&[Duty<'_>], &Held)) {
+        let (snapshot, ranges, moves) = (self.snapshot, self.ranges, self.moves);
+        let mut spares = obligations::spares(snapshot, duties, held, ranges, (moves, &self.settled));
         for &at in falls {
-            let Some((_, _, to)) = self.load(at) else { continue };
-            let (target, step) = (to.target, to.step);
+            let (Some(load), Some(range), Some(to)) = (snapshot.loads.get(at), ranges.get(at), moves.get(at)) else {
+                continue;
+            };
             let Some(settled) = self.settled.get_mut(at) else { continue };
-            let whole = settled.watts - target;
-            let part = whole.min(self.credit.down - self.moved.down);
-            let part = if part < whole { part.floor_to(step) } else { part };
+            let whole = settled.watts - to.target;
+            let part = obligations::allowed(&spares, at, (load, range), settled.watts, whole);
+            settled.obliged = part < whole;
+            let part = part.min(self.credit.down - self.moved.down);
+            let part = if part < whole { part.floor_to(to.step) } else { part };
+            obligations::spend(&mut spares, at, (load, range), settled.watts, part);
             settled.watts -= part;
             self.moved.down += part;
         }

@@ -1,6 +1,7 @@
 //! Decisions on small sites, whole, and properties over random ones.
 
 mod leases;
+mod obligations;
 mod safety;
 mod world;
 
@@ -48,6 +49,7 @@ fn a_settled_site_runs_what_is_worth_more_than_power_and_says_why_not_the_rest()
                 LoadAward { watts: Watts::new(3_600), reason: Reason::NoLease, urgent: false },
             ],
             leases: vec![],
+            obligations: vec![],
             nodes: vec![
                 NodeAward { awarded: Watts::new(1_483_600), ..node(10_000, 0) },
                 node(6_000, 1_480),
@@ -158,6 +160,76 @@ fn a_container_that_is_stuck_counts_at_its_bound_and_the_other_makes_room() {
     world.run(minutes(5), Span::seconds(1));
     assert_eq!(world.watts(), [kw(312), kw(740)]);
     assert_eq!(world.plan.loads[1].reason, Reason::NotProved { bound: kw(1_188) });
+}
+
+#[test]
+fn a_load_whose_owner_cannot_be_read_stays_as_it_is_and_only_a_lockout_lowers_it() {
+    let mut world = World::new(snapshot(2, 0));
+    world.snapshot.loads[0].member = Member::Kept;
+    for price in [20, 500, 20] {
+        world.price(price);
+        world.run(minutes(10), Span::seconds(1));
+        assert_eq!(world.plan.loads[0], award(740, Reason::Unreadable), "at {price}");
+    }
+    let target = crate::snapshot::LockoutTarget::Load(LoadId(0));
+    world.snapshot.lockouts =
+        vec![crate::snapshot::Lockout { name: "a".into(), holder: "b".into(), target, limit: kw(5) }];
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert_eq!(world.plan.loads[0].watts, kw(5));
+}
+
+#[test]
+fn a_hosted_fleet_runs_by_its_contract_whatever_hashing_earns() {
+    let mut site = snapshot(1, 0);
+    let (rate, credit) = (UsdPerMwh::dollars(60), UsdPerMwh::dollars(20));
+    site.fleets[0].ownership = crate::snapshot::Ownership::Hosted { rate, credit };
+    let mut world = World::new(site);
+    for (price, hashprice, want) in [(70, 5, 1_188), (70, 90, 1_188), (130, 90, 50), (130, 5, 50), (60, 5, 1_188)] {
+        world.price(price);
+        world.snapshot.hashprice = Quote::Fresh { value: UsdPerPhDay::dollars(hashprice), since: world.snapshot.now };
+        world.run(minutes(10), Span::seconds(1));
+        assert_eq!(world.watts(), [kw(want)], "power at {price}, hashing at {hashprice}");
+    }
+    // At 130 it says what a MWh is worth: the rate and the credit that withholding it would cost.
+    world.price(130);
+    world.run(minutes(10), Span::seconds(1));
+    let worth = Reason::BelowPrice { value: UsdPerMwh::dollars(80), price: UsdPerMwh::dollars(130) };
+    assert_eq!(world.plan.loads[0].reason, worth);
+}
+
+#[test]
+fn a_container_behind_one_breaker_runs_whole_or_not_at_all_and_says_what_room_it_needs() {
+    let mut site = snapshot(2, 0);
+    site.fleets[0].indivisible = true;
+    for load in &mut site.loads {
+        load.setpoint = kw(1_188);
+    }
+    world::limit(&mut site, HALL_A, kw(1_500));
+    let mut world = World::new(site);
+    world.price(20);
+    world.run(minutes(10), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(1_188), kw(50)]);
+    let indivisible = Reason::Indivisible { node: HALL_A, room: kw(262), needs: kw(1_138) };
+    assert_eq!(world.plan.loads[1].reason, indivisible);
+    // An obligation of less than a block takes the block.
+    world.price(500);
+    let now = world.snapshot.now;
+    world.snapshot.obligations = vec![crate::snapshot::Obligation {
+        name: "rrs".into(),
+        node: HALL_A,
+        kind: None,
+        minimum: kw(100),
+        from: now,
+        until: Time::MAX,
+        response: minutes(10),
+        seen: now,
+        priority: 50,
+    }];
+    world.run(minutes(10), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(1_188), kw(50)]);
+    world.snapshot.obligations.clear();
+    world.run(minutes(10), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(50); 2]);
 }
 
 #[test]

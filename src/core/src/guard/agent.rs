@@ -32,7 +32,7 @@ pub const WRITE_LIFE: Span = Span::seconds(10);
 /// A status write that was refused is tried again after this, or at once when something newer is read.
 pub const REFUSED_RETRY: Span = Span::seconds(5);
 
-/// The status is written so often for nothing but the life of the proof; in between heartbeats carry it.
+/// Where heartbeats carry the life of the proof, the status is written so often for it.
 pub const PROOF_RENEWAL: Span = Span::seconds(60);
 
 /// A ceiling on its way down is stated at most so often before it has arrived.
@@ -49,6 +49,9 @@ pub struct Config {
     pub hold: Span,
     /// Without a leader: how fast to lower after that, W per minute.
     pub down_per_minute: Watts,
+    /// The status is written so often for nothing but the life of the proof: [`PROOF_RENEWAL`] where heartbeats carry
+    /// it in between; where none do, sooner than the shortest proof ends.
+    pub renewal: Span,
 }
 
 /// Where this run stands towards the load.
@@ -215,6 +218,12 @@ impl Agent {
                 *command = 1;
             }
         }
+    }
+
+    /// The number of the last command to the devices.
+    #[cfg(test)]
+    pub(super) fn command_number(&self) -> Option<u64> {
+        self.device.as_ref().map(|command| command.number)
     }
 
     /// What the devices were last told to stay under, W.

@@ -16,6 +16,8 @@ pub mod ledger;
 #[cfg(test)]
 mod model;
 mod rules;
+#[cfg(test)]
+mod together;
 
 pub use agent::Agent;
 pub use ledger::Ledger;

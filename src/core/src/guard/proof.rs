@@ -26,7 +26,7 @@ mod facts;
 mod issue;
 mod plan;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use facts::{
     Ask, DeviceAnswer, DeviceClass, DeviceCommand, DeviceFacts, DeviceReading, Identity, InventoryError, Limiter,

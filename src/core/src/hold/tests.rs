@@ -90,6 +90,7 @@ fn policy() -> Policy {
         up_watts_per_minute: kw(1),
         down_watts_per_minute: kw(1),
         dead_band: UsdPerMwh::ZERO,
+        allowance_price: UsdPerMwh::ZERO,
         expected_excursion: Span::ZERO,
         trim_margin: Ppm::percent(10),
         trim_after: Span::minutes(5),
@@ -109,6 +110,7 @@ fn load(measured: Option<i64>, wants_more: bool) -> Load {
         setpoint: kw(1_000),
         bound: Bound { watts: kw(1_000), basis: Basis::Known, since: NOW },
         proof_within: Span::ZERO,
+        drawn: None,
         measured: measured.map(|watts| Reading { watts: kw(watts), error: Watts::ZERO, time: NOW }),
         wants_more,
     }

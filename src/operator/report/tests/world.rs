@@ -8,7 +8,7 @@ use crate::market::{Asked, Feeds, Point, Source};
 use crate::operator::own::AgentPods;
 use crate::operator::{Operator, Options, Ports};
 use crate::store::memory::{Filter, MemoryStore, Recorded, Server, SharedServer};
-use crate::store::{JobFacts, Key, Kind, NodeFacts, Object, Seen, Store, Write, WriteId, api_time};
+use crate::store::{JobFacts, Key, Kind, NodeFacts, Object, PodFacts, Seen, Store, Write, WriteId, api_time};
 use ampacity_core::guard::HolderId;
 use ampacity_core::units::{Span, Time, Watts};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -150,7 +150,7 @@ impl World {
             feed: Vec::new(),
         };
         let labels = BTreeMap::from([("pool".to_owned(), "h100".to_owned())]);
-        let node = NodeFacts { name: "gpu-0".into(), labels, gpus: 8, ready: true };
+        let node = NodeFacts { name: "gpu-0".into(), labels, gpus: 8, ready: true, ..NodeFacts::default() };
         world.server.borrow_mut().put(Object::Node(Arc::new(node)));
         world.apply(SITE);
         world.apply(more);
@@ -161,6 +161,45 @@ impl World {
         for value in manifest::values("test", yaml).unwrap() {
             self.server.borrow_mut().put(object(value));
         }
+    }
+
+    /// A pod of some lease's Job that runs on a node.
+    pub(super) fn start_pod(&mut self, name: &str, node: &str) {
+        let pod = PodFacts {
+            namespace: "tenant-a".into(),
+            name: name.into(),
+            uid: name.into(),
+            job: Some("train".into()),
+            node: Some(node.into()),
+            running: true,
+            ..PodFacts::default()
+        };
+        self.server.borrow_mut().put(Object::Pod(Arc::new(pod)));
+    }
+
+    pub(super) fn terminating(&self, pod: &str) -> bool {
+        let server = self.server.borrow();
+        let key = Key::namespaced(Kind::Pod, "tenant-a", pod);
+        matches!(server.get(&key), Some(Object::Pod(pod)) if pod.terminating)
+    }
+
+    /// Whether nothing new starts on a node, and whether that is the operator's doing.
+    pub(super) fn cordon(&self, node: &str) -> (bool, bool) {
+        match self.server.borrow().get(&Key::cluster(Kind::Node, node)) {
+            Some(Object::Node(node)) => (node.unschedulable, node.locked_out),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn cordon_by_hand(&mut self, node: &str) {
+        self.server.borrow_mut().update(&Key::cluster(Kind::Node, node), |object| {
+            let Object::Node(node) = object else { return };
+            Arc::make_mut(node).unschedulable = true;
+        });
+    }
+
+    pub(super) fn remove(&mut self, kind: Kind, name: &str) {
+        self.server.borrow_mut().remove(&Key::cluster(kind, name)).unwrap();
     }
 
     /// The operator dies, and another takes over once the leadership has run out.
@@ -245,7 +284,7 @@ impl World {
             let exchange = &self.exchange;
             let down = self.agents.entry(name.clone()).or_insert_with(|| MemoryDownlink::join(exchange, &name));
             down.report(Report {
-                load: name,
+                load: name.into(),
                 holder: HolderId(7),
                 order: crate::store::order(load.spec.order),
                 ceiling: Some(setpoint),

@@ -4,7 +4,7 @@ use super::Claim;
 use crate::bid::{Bid, LeaseDraw, LeaseOffer};
 use crate::curve::{CapCurve, CapPoint};
 use crate::hold::{Hysteresis, shifted};
-use crate::lease::{Contract, Delivery, Stance};
+use crate::lease::{Contract, Delivery, Stance, budget_price};
 use crate::snapshot::{Pool, Snapshot};
 use crate::units::{Ppm, Span, Usd, UsdPerMwh, Watts, mul_div_up};
 
@@ -54,7 +54,7 @@ pub(super) fn jobs(snapshot: &Snapshot, claim: &Claim<'_>) -> Option<Bid> {
             None => LeaseDraw::Whole(contract.full.watts),
         },
         rent_per_hour: Usd::new(terms.price.get().saturating_mul(i64::from(gpus))),
-        credit_per_hour: contract.full.watts.over(HOUR).at(terms.credit),
+        credit_per_hour: contract.full.watts.over(HOUR).at(terms.credit + claim.allowance),
         stop: UsdPerMwh::ZERO,
     };
     if matches!(claim.stance, Stance::MustRun(_)) {
@@ -70,13 +70,21 @@ pub(super) fn jobs(snapshot: &Snapshot, claim: &Claim<'_>) -> Option<Bid> {
 pub(super) fn hall(snapshot: &Snapshot, claim: &Claim<'_>) -> UsdPerMwh {
     let contract = claim.contract;
     let holds = holds(snapshot, contract, contract.full.watts);
-    let value = worth_flexible(contract);
+    let value = worth_flexible(contract) + claim.allowance;
     if runs_at(claim) > Watts::ZERO { value + holds.half_band + holds.stop } else { value - holds.half_band }
 }
 
-/// What a lease's watts are worth when loads are put in order: the most for a firm one.
-pub(super) fn worth(contract: &Contract) -> UsdPerMwh {
-    if contract.offer.terms.firm { UsdPerMwh::MAX } else { worth_flexible(contract) }
+/// What a lease's watts are worth when loads are put in order, its allowance with them: the most for a firm one.
+pub(super) fn worth(contract: &Contract, allowance: UsdPerMwh) -> UsdPerMwh {
+    if contract.offer.terms.firm { UsdPerMwh::MAX } else { worth_flexible(contract) + allowance }
+}
+
+/// What withholding a MWh of a lease costs in allowance used up: nothing for a firm one, which has none to use.
+pub(super) fn allowance(snapshot: &Snapshot, contract: &Contract) -> UsdPerMwh {
+    if contract.offer.terms.firm {
+        return UsdPerMwh::ZERO;
+    }
+    budget_price(contract, snapshot.policy.allowance_price.at_least_zero(), snapshot.now)
 }
 
 fn worth_flexible(contract: &Contract) -> UsdPerMwh {

@@ -20,18 +20,50 @@ pub(super) fn forced(
 ) -> Vec<Option<Ask>> {
     let order = order(claims);
     let floors = snapshot.tree.sums(loads.iter().map(|bid| (bid.node(), bid.floor())));
-    let mut asks: Vec<Option<Ask>> = vec![None; claims.len()];
+    let mut cuts: Vec<Vec<(&Stage<'_>, Cut)>> = Vec::new();
+    cuts.resize_with(claims.len(), Vec::new);
     for stage in stages {
         for cut in cut(snapshot, stage, claims, wanted, &order, &floors, loads) {
-            let (Some(claim), Some(slot)) = (claims.get(cut.claim), asks.get_mut(cut.claim)) else { continue };
-            let deeper = |ask: &Ask| slot.as_ref().is_none_or(|s| ask.wanted.level.watts < s.wanted.level.watts);
-            let wanted = wanted.get(cut.claim);
-            if let Some(ask) = act(snapshot, stage, claim, wanted, &cut).filter(deeper) {
-                *slot = Some(ask);
+            if let Some(own) = cuts.get_mut(cut.claim) {
+                own.push((stage, cut));
             }
         }
     }
-    asks
+    let rows = claims.iter().zip(wanted).zip(cuts);
+    rows.map(|((claim, wanted), cuts)| answer(snapshot, claim, wanted, &cuts)).collect()
+}
+
+/// What is asked of one lease for all that it does not fit, soonest first.
+///
+/// What has to be down first is served first, however deep the next cut is. But a cut that follows before another notice
+/// could be served is told of in the notice that is given now: one stop, told in time, instead of a second that is not.
+fn answer(snapshot: &Snapshot, claim: &Claim<'_>, wanted: &Ask, cuts: &[(&Stage<'_>, Cut)]) -> Option<Ask> {
+    let notice = claim.contract.offer.terms.notice;
+    let deadline = |ask: &Ask| match (ask.wanted.why, claim.stance) {
+        (NoticeReason::Emergency, _) => ask.wanted.by.unwrap_or(snapshot.now),
+        (_, Stance::OnNotice(given)) => given.deadline,
+        _ => snapshot.now.after(notice),
+    };
+    let served = |ask: &Ask| claim.contract.grant.watts <= ask.wanted.level.watts;
+    let mut chosen: Option<Ask> = None;
+    for (stage, cut) in cuts {
+        let Some(first) = &mut chosen else {
+            chosen = act(snapshot, stage, claim, wanted, cut);
+            continue;
+        };
+        let given_now = claim.stance == Stance::Free && first.wanted.why == NoticeReason::Limit;
+        if given_now && stage.binds < deadline(first).after(notice) {
+            if cut.level.watts < first.wanted.level.watts {
+                first.wanted.level = cut.level;
+            }
+        } else if let Some(next) = act(snapshot, stage, claim, wanted, cut)
+            && next.wanted.level.watts < first.wanted.level.watts
+            && (served(first) || deadline(&next) <= deadline(first))
+        {
+            *first = next;
+        }
+    }
+    chosen
 }
 
 /// One lease that does not fit.
@@ -49,7 +81,7 @@ fn order(claims: &[Claim<'_>]) -> Vec<usize> {
         let terms = &claim.contract.offer.terms;
         let stop = claim.contract.stop_cost().per(claim.contract.full.watts.over(HOUR));
         let working = claim.runs() && !matches!(claim.stance, Stance::OnNotice(_));
-        (terms.firm, working, terms.credit + stop)
+        (terms.firm, working, terms.credit + stop + claim.allowance)
     };
     let mut order: Vec<((bool, bool, UsdPerMwh), usize)> =
         claims.iter().enumerate().map(|(at, claim)| (key(claim), at)).collect();
@@ -112,13 +144,16 @@ fn draw(claim: &Claim<'_>, wanted: &Ask) -> Watts {
     }
 }
 
-/// When the limit at a node has to be kept: now, where it is too much even without events.
+/// When the limit at a node has to be kept: now, where it is too much even without events. What an event asks that binds
+/// before this stage is a cut of its own stage, so only those that begin with this one say when, where there are some.
 fn due(snapshot: &Snapshot, stage: &Stage<'_>, id: NodeId, need: Watts) -> Time {
     if need > snapshot.tree.capacity(id) {
         return snapshot.now;
     }
     let here = stage.active.iter().filter(|e| e.kind.is_none() && e.node == id);
-    here.map(|e| e.order_by(&snapshot.policy)).min().unwrap_or(snapshot.now)
+    let policy = &snapshot.policy;
+    let soonest = here.map(|e| (e.binds_from(policy) < stage.binds, e.order_by(policy))).min();
+    soonest.map_or(snapshot.now, |(_, by)| by)
 }
 
 struct Shedder<'a> {
@@ -194,7 +229,7 @@ fn lowest(claim: &Claim<'_>) -> Level {
 }
 
 /// What to do about a cut now: nothing yet, notice, or no notice.
-fn act(snapshot: &Snapshot, stage: &Stage<'_>, claim: &Claim<'_>, wanted: Option<&Ask>, cut: &Cut) -> Option<Ask> {
+fn act(snapshot: &Snapshot, stage: &Stage<'_>, claim: &Claim<'_>, wanted: &Ask, cut: &Cut) -> Option<Ask> {
     let (now, policy) = (snapshot.now, &snapshot.policy);
     let notice = claim.contract.offer.terms.notice;
     let reason = || limit_reason(event(stage, policy, snapshot, cut.node), cut.node);
@@ -202,8 +237,16 @@ fn act(snapshot: &Snapshot, stage: &Stage<'_>, claim: &Claim<'_>, wanted: Option
     let due = cut.due.max(now);
     match claim.stance {
         // It stands for money, and would: nothing changes.
-        Stance::Down { .. } if wanted.is_some_and(|w| w.wanted.level.watts <= cut.level.watts) => None,
+        Stance::Down { .. } if wanted.wanted.level.watts <= cut.level.watts => None,
         Stance::Down { .. } if stage.binds > now.after(notice) => None,
+        // Capped, and to be lower still: with what time there is.
+        Stance::Down { .. } if claim.contract.grant.watts > cut.level.watts => {
+            if now.after(notice) <= due {
+                limit()
+            } else {
+                emergency(cut, due, reason())
+            }
+        }
         Stance::Down { .. } => Some(ask(cut.level, NoticeReason::Emergency, None, reason())),
         Stance::OnNotice(given) if given.deadline <= due && given.reason != NoticeReason::Emergency => {
             if given.to.watts <= cut.level.watts { limit() } else { emergency(cut, due, reason()) }

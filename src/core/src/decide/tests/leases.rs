@@ -2,9 +2,10 @@
 
 use super::world::{HALL_B, World, class, contract, digest, event, kw, lease, minutes, snapshot, terms};
 use crate::decide::decide;
+use crate::guard::LoadId;
 use crate::lease::{Delivery, LeaseState, Notice, NoticeReason, RefusalReason, Request, Terms};
 use crate::plan::Reason;
-use crate::snapshot::{LoadKind, Quote, Snapshot, TimedLimit};
+use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Quote, Snapshot, TimedLimit};
 use crate::tree::NodeId;
 use crate::units::{Ppm, Span, Usd, UsdPerMwh, Watts};
 use proptest::prelude::*;
@@ -143,6 +144,176 @@ fn where_the_terms_allow_caps_a_limit_lowers_the_cap_before_it_stops_anything() 
     world.run(Span::seconds(1), Span::seconds(1));
     assert_eq!(granted(&world), [Watts::new(3_200), kw(8)]);
     assert_eq!(world.watts()[2..4], [Watts::new(5_200); 2]);
+}
+
+#[test]
+fn a_lockout_on_a_node_leaves_the_leases_other_nodes_running_and_says_what_is_missing() {
+    let mut world = settled(60);
+    let target = LockoutTarget::Load(LoadId(2));
+    world.snapshot.lockouts = vec![Lockout { name: "psu".into(), holder: "ana".into(), target, limit: Watts::ZERO }];
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert_eq!(world.watts()[2], Watts::ZERO);
+    assert!(world.plan.loads[2].urgent);
+    // Its pods there are gone, and no other node is free.
+    world.snapshot.leases[0].placed.remove(0);
+    let plan = decide(&world.snapshot, digest);
+    let held = Reason::Lockout { name: "psu".into(), holder: "ana".into() };
+    assert_eq!((&plan.leases[0].reason, &plan.leases[1].reason), (&held, &Reason::Full));
+    let full = Watts::new(7_600);
+    assert_eq!(plan.loads[2..].iter().map(|l| l.watts).collect::<Vec<_>>(), [Watts::ZERO, full, full, full]);
+}
+
+/// A hall of 2 MW that a tenant runs, on the containers' feeder: it counts there whatever it is granted.
+fn hall(flexible: bool) -> World {
+    let mut site = snapshot(2, 0);
+    let mut nodes = site.tree.nodes().to_vec();
+    nodes[2].auxiliary = kw(2_000);
+    site.tree = crate::tree::Tree::new(nodes).unwrap();
+    // 73 USD per kW and month are 100 USD/MWh; with 100 of credit, half a dead band and no stop: 202.
+    let terms = Terms { price: Usd::dollars(73), stop_cost: Usd::ZERO, ..terms(!flexible) };
+    let mut lease = lease(site.now, "tenant/hall", 0, terms);
+    let delivery = Delivery::Power { node: HALL_B, watts: kw(2_000) };
+    lease.request.delivery = Some(delivery);
+    if let LeaseState::Accepted(contract) = &mut lease.state {
+        contract.offer.delivery = delivery;
+        contract.full = crate::lease::Level { watts: kw(2_000), cap: Watts::ZERO };
+    }
+    lease.has_work = false;
+    site.leases = vec![lease];
+    let mut world = World::new(site);
+    world.price(60);
+    world.run(minutes(40), Span::seconds(10));
+    world
+}
+
+#[test]
+fn a_hall_is_granted_whole_curtailed_after_its_notice_and_frees_no_watt_by_it() {
+    let mut world = hall(true);
+    assert_eq!(granted_first(&world), kw(2_000));
+    world.price(201);
+    world.run(minutes(20), Span::seconds(1));
+    assert_eq!(granted_first(&world), kw(2_000));
+    let room = |world: &World| world.plan.nodes.iter().map(|node| node.capacity).collect::<Vec<_>>();
+    let before = room(&world);
+    world.price(203);
+    world.run(Span::seconds(1), Span::seconds(1));
+    let deadline = world.snapshot.now.after(minutes(10));
+    assert_eq!(world.plan.leases[0].reason, Reason::Notice { deadline });
+    world.run(minutes(11), Span::seconds(1));
+    assert_eq!((granted_first(&world), room(&world)), (Watts::ZERO, before));
+    assert!(matches!(world.plan.leases[0].reason, Reason::Curtailed { .. }));
+    world.price(60);
+    world.run(minutes(1), Span::seconds(1));
+    assert_eq!(granted_first(&world), kw(2_000));
+}
+
+#[test]
+fn a_firm_hall_is_curtailed_by_no_price_and_told_where_a_limit_takes_even_what_it_counts_for() {
+    let mut world = hall(false);
+    world.price(50_000);
+    world.run(minutes(60), Span::seconds(10));
+    assert_eq!(granted_first(&world), kw(2_000));
+    world.snapshot.limits = vec![event(world.snapshot.now, HALL_B, kw(1_000))];
+    world.run(Span::seconds(2), Span::seconds(1));
+    assert_eq!(granted_first(&world), Watts::ZERO);
+    let until = crate::units::Time::MAX;
+    assert_eq!(world.plan.leases[0].reason, Reason::Event { name: "utility".into(), until });
+}
+
+/// A flexible lease that may be capped to 80 % (3.2 kW of 8 above must-run), beside a firm one.
+fn capped() -> World {
+    let mut site = two_leases();
+    let capped = Terms { least_throughput: Ppm::percent(80), ..terms(false) };
+    site.leases[0] = lease(site.now, "tenant/flex", 16, capped);
+    let mut world = World::new(site);
+    world.price(20);
+    world.run(minutes(40), Span::seconds(10));
+    world
+}
+
+#[test]
+fn two_limits_within_one_notice_are_told_of_in_one_and_kept_at_the_first() {
+    let mut world = capped();
+    let now = world.snapshot.now;
+    // The first asks for a cap, the second, five minutes later, for a stop.
+    let at =
+        |after, watts| TimedLimit { from: now.after(minutes(after)), ..event(now, NodeId::SITE, Watts::new(watts)) };
+    world.snapshot.limits = vec![at(35, 124_000), at(30, 127_000)];
+    let binds = now.after(minutes(30)).before(Span::seconds(35));
+    world.run(minutes(25), Span::seconds(1));
+    let notice = contract(&world.snapshot.leases[0]).notice.unwrap();
+    assert_eq!((notice.deadline, notice.to, notice.reason), (binds, Default::default(), NoticeReason::Limit));
+    world.run(minutes(15), Span::seconds(1));
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+    let account = contract(&world.snapshot.leases[0]).account;
+    assert_eq!(account.events, 1);
+}
+
+#[test]
+fn a_second_limit_that_comes_while_a_notice_runs_does_not_put_off_the_first() {
+    let mut world = capped();
+    let now = world.snapshot.now;
+    let at =
+        |after, watts| TimedLimit { from: now.after(minutes(after)), ..event(now, NodeId::SITE, Watts::new(watts)) };
+    world.snapshot.limits = vec![at(30, 127_000)];
+    world.run(minutes(25), Span::seconds(1));
+    let told = contract(&world.snapshot.leases[0]).notice.unwrap();
+    assert_eq!(told.to.watts, Watts::new(3_200));
+    world.snapshot.limits.push(at(34, 124_000));
+    let binds = now.after(minutes(30)).before(Span::seconds(35));
+    while world.snapshot.now < binds {
+        assert_eq!(granted(&world), [kw(8), kw(8)]);
+        world.run(Span::seconds(1), Span::seconds(1));
+    }
+    assert_eq!(granted(&world), [Watts::new(3_200), kw(8)]);
+    // The second one leaves less than a notice: it is an emergency's, with all the time that there is.
+    let second = now.after(minutes(34)).before(Span::seconds(35));
+    while world.snapshot.now < second {
+        assert_eq!(granted(&world), [Watts::new(3_200), kw(8)]);
+        world.run(Span::seconds(1), Span::seconds(1));
+    }
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+}
+
+#[test]
+fn an_allowance_that_runs_out_makes_its_lease_dearer_to_curtail() {
+    // 1602 USD/MWh as above, and 100 of allowance more while it is used up evenly.
+    for (allowance, curtails) in [(0, true), (100, false)] {
+        let mut world = settled(60);
+        world.snapshot.policy.allowance_price = UsdPerMwh::dollars(allowance);
+        world.price(1_650);
+        world.run(minutes(12), Span::seconds(1));
+        assert_eq!(granted(&world) == [Watts::ZERO, kw(8)], curtails, "{allowance}");
+    }
+    let value = |spent: i64| {
+        let mut world = settled(60);
+        world.snapshot.policy.allowance_price = UsdPerMwh::dollars(100);
+        if let LeaseState::Accepted(contract) = &mut world.snapshot.leases[0].state {
+            contract.account.curtailed = minutes(spent);
+        }
+        world.price(20_000);
+        world.run(minutes(12), Span::seconds(1));
+        match world.plan.leases[0].reason {
+            Reason::Curtailed { value, .. } => value.get() / 1_000_000,
+            ref other => panic!("{other:?}"),
+        }
+    };
+    // Of 240 minutes a week 120 are left, then 48: less two since it stopped, and nearly all of the week is ahead.
+    let values = [0, 120, 192].map(value);
+    assert_eq!([values[1] - values[0], values[2] - values[0]], [102, 418]);
+}
+
+#[test]
+fn a_lease_that_runs_on_because_its_allowance_is_spent_says_until_when() {
+    let mut world = settled(60);
+    let start = contract(&world.snapshot.leases[0]).offer.start;
+    if let LeaseState::Accepted(contract) = &mut world.snapshot.leases[0].state {
+        contract.account.curtailed = minutes(240);
+    }
+    world.price(20_000);
+    world.run(minutes(12), Span::seconds(1));
+    assert_eq!(granted(&world), [kw(8), kw(8)]);
+    assert_eq!(world.plan.leases[0].reason, Reason::AllowanceSpent { until: start.after(minutes(7 * 24 * 60)) });
 }
 
 #[test]

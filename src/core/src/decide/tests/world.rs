@@ -89,6 +89,7 @@ fn policy() -> Policy {
         up_watts_per_minute: kw(5_000),
         down_watts_per_minute: kw(5_000),
         dead_band: UsdPerMwh::dollars(4),
+        allowance_price: UsdPerMwh::ZERO,
         expected_excursion: minutes(15),
         trim_margin: Ppm::percent(5),
         trim_after: minutes(10),
@@ -106,7 +107,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
         let setpoint = if miner { kw(740) } else { Watts::new(3_600) };
         Load {
             id: LoadId(at),
-            name: format!("load-{at}"),
+            name: format!("load-{at}").into(),
             node: if miner { HALL_A } else { HALL_B },
             member: if miner { Member::Fleet(0) } else { Member::Pool(0) },
             nameplate: if miner { kw(1_188) } else { Watts::new(7_600) },
@@ -114,6 +115,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
             bound: Bound { watts: setpoint, basis: Basis::Known, since: now },
             proof_within: Span::seconds(30),
             measured: None,
+            drawn: None,
             wants_more: false,
         }
     };
@@ -121,6 +123,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
         now,
         tree: tree(),
         limits: vec![],
+        obligations: vec![],
         lockouts: vec![],
         price: Quote::Fresh { value: UsdPerMwh::dollars(60), since: now },
         hashprice: Quote::Fresh { value: UsdPerPhDay::dollars(50), since: now },
@@ -132,6 +135,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
         leases: vec![],
         book: Book::default(),
         meters: vec![None; 3],
+        meter_stale: vec![],
         memory: Memory::default(),
     }
 }
@@ -256,6 +260,7 @@ impl World {
             };
             let watts = load.setpoint.min(self.usable[at]);
             load.measured = Some(Reading { watts, error: Watts::ZERO, time: now });
+            load.drawn = Some(watts);
             load.wants_more = self.usable[at] > load.setpoint;
         }
         let nodes: Vec<LoadId> =

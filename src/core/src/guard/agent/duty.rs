@@ -1,6 +1,6 @@
 //! What the agent owes the ledger before and after it moves: statements, and the permit to raise that they give.
 
-use super::{Agent, Flight, LEADER_LIFE, LOWERING_PACE, PERMIT, PERMIT_RENEWAL, PROOF_RENEWAL, Role, WRITE_LIFE};
+use super::{Agent, Flight, LEADER_LIFE, LOWERING_PACE, PERMIT, PERMIT_RENEWAL, Role, WRITE_LIFE};
 use crate::guard::rules::Rule;
 use crate::guard::{Act, LoadView, Precondition, Statement};
 use crate::units::{Time, Watts};
@@ -25,7 +25,7 @@ impl Agent {
             || stated.ceiling.is_some_and(|stands| ceiling < stands && self.may_lower(view, proof.settled, now))
             || (rises.is_some()
                 && self.permit.is_none_or(|(o, at)| o != view.order || at.after(PERMIT_RENEWAL) <= now))
-            || (proof.expires > stated.proof_expires && self.stated_at.after(PROOF_RENEWAL) <= now);
+            || (proof.expires > stated.proof_expires && self.stated_at.after(self.config.renewal) <= now);
         if !due {
             return None;
         }

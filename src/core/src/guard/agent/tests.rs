@@ -1,3 +1,5 @@
+mod faults;
+
 use super::*;
 use crate::guard::KnownLimit;
 
@@ -18,7 +20,7 @@ fn order(epoch: u64, sequence: u64) -> Order {
 
 fn agent(holder: u64) -> Agent {
     let (settle, hold) = (Span::seconds(5), Span::seconds(300));
-    Agent::new(Config { holder: HolderId(holder), settle, hold, down_per_minute: w(60) }, T)
+    Agent::new(Config { holder: HolderId(holder), settle, hold, down_per_minute: w(60), renewal: PROOF_RENEWAL }, T)
 }
 
 fn view(setpoint: i64, order: Order, revision: u64, stated: Option<Statement>) -> LoadView {
@@ -248,6 +250,22 @@ fn limiters_that_were_lost_are_stated_at_once_and_no_heartbeat_says_otherwise() 
     let lost = agent.step(Input::Devices { command: 3, proof: Proof { settled: false, ..proof(75) } }, at(21));
     assert_eq!(lost, [state(3, 75, order(7, 1), Precondition::Order(order(7, 1)))]);
     assert_eq!(agent.heartbeat(at(21)), Some(Heartbeat { ceiling: w(75), ..good }));
+}
+
+#[test]
+fn without_heartbeats_the_status_carries_the_life_of_the_proof_as_often_as_it_was_set_up_to() {
+    let mut agent = holding();
+    agent.config.renewal = Span::seconds(3);
+    let said = |agent: &mut Agent, seconds| {
+        let lives = Proof { expires: FAR.after(Span::seconds(seconds)), ..proof(40) };
+        agent.step(Input::Devices { command: 3, proof: lives }, at(seconds))
+    };
+    // The last statement is of second 15; its answer keeps the pace from there.
+    agent.stated_at = at(20);
+    assert_eq!(said(&mut agent, 22), []);
+    let statement = Statement { proof_expires: FAR.after(Span::seconds(23)), ..stated(40, order(7, 1), 1).unwrap() };
+    let write = Act::State { write: 3, statement, only_if: Precondition::Revision(3) };
+    assert_eq!(said(&mut agent, 23), [write]);
 }
 
 #[test]

@@ -1,3 +1,7 @@
+mod overruns;
+mod trees;
+mod worst;
+
 use super::*;
 use crate::guard::{Basis, Heartbeat, HolderId, Statement, Want, Write};
 use crate::tree::Node;

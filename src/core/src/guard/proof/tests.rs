@@ -2,6 +2,7 @@
 
 mod chance;
 mod choice;
+mod faults;
 mod rules;
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::units::{Ppm, Span};
 use std::collections::VecDeque;
 
 /// A miner of 3 kW with a five-step ladder: two distinct samples after 4 s of settling, error 5 %.
-pub(super) fn miner() -> DeviceClass {
+pub(in crate::guard) fn miner() -> DeviceClass {
     let steps = [(1000, 50), (1500, 80), (2000, 105), (2500, 125), (2800, 135)];
     DeviceClass {
         power_on_watts: Watts::new(3000),
@@ -39,43 +40,43 @@ pub(super) fn gpu() -> DeviceClass {
     }
 }
 
-pub(super) fn policy() -> Policy {
+pub(in crate::guard) fn policy() -> Policy {
     Policy { samples: 2, read_proving: Span::seconds(1), wakes_per_second: Ppm::percent(100), ..Policy::default() }
 }
 
-pub(super) fn load(classes: Vec<DeviceClass>, of: &[usize]) -> LoadDevices {
+pub(in crate::guard) fn load(classes: Vec<DeviceClass>, of: &[usize]) -> LoadDevices {
     let devices =
         of.iter().enumerate().map(|(n, class)| DeviceFacts { identity: Identity(100 + n as u64), class: *class });
     LoadDevices { classes, devices: devices.collect(), overhead_watts: Watts::new(500) }
 }
 
-pub(super) fn at(seconds: i64) -> Time {
+pub(in crate::guard) fn at(seconds: i64) -> Time {
     Time::seconds(1_000_000 + seconds)
 }
 
 /// A true device: what limits it, what it draws, and how it misbehaves.
 #[derive(Clone, Debug)]
-pub(super) struct Unit {
-    pub(super) class: DeviceClass,
-    pub(super) identity: u64,
-    pub(super) limiter: Limiter,
+pub(in crate::guard) struct Unit {
+    pub(in crate::guard) class: DeviceClass,
+    pub(in crate::guard) identity: u64,
+    pub(in crate::guard) limiter: Limiter,
     /// What it drew before the last change, until the time given.
     falling: (Watts, Time),
-    pub(super) boot: u64,
+    pub(in crate::guard) boot: u64,
     /// After a reboot: dark until then.
     dark_until: Time,
-    pub(super) frozen: bool,
-    pub(super) silent: bool,
-    pub(super) wedged: Option<Watts>,
-    pub(super) refuses: bool,
-    pub(super) loses_writes: bool,
+    pub(in crate::guard) frozen: bool,
+    pub(in crate::guard) silent: bool,
+    pub(in crate::guard) wedged: Option<Watts>,
+    pub(in crate::guard) refuses: bool,
+    pub(in crate::guard) loses_writes: bool,
     /// How much of its limiter the work on it would draw: 0 is an idle GPU.
-    pub(super) demand: Watts,
+    pub(in crate::guard) demand: Watts,
     queue: VecDeque<(u64, Limiter)>,
 }
 
 impl Unit {
-    fn new(class: DeviceClass, identity: u64, limiter: Limiter) -> Self {
+    pub(in crate::guard) fn new(class: DeviceClass, identity: u64, limiter: Limiter) -> Self {
         let demand = class.power_on_watts;
         Self {
             class,
@@ -105,7 +106,7 @@ impl Unit {
     }
 
     /// What it truly draws, W.
-    pub(super) fn draw(&self, now: Time) -> Watts {
+    pub(in crate::guard) fn draw(&self, now: Time) -> Watts {
         if now < self.dark_until {
             return Watts::ZERO;
         }
@@ -113,15 +114,30 @@ impl Unit {
         self.wedged.unwrap_or_else(|| self.held().max(falling))
     }
 
+    /// What it says of itself.
+    pub(in crate::guard) fn reading(&self, place: usize, now: Time) -> DeviceReading {
+        DeviceReading {
+            device: place,
+            identity: Identity(self.identity),
+            boot: Some(self.boot),
+            counter: Some(if self.frozen { 7 } else { now.get() as u64 }),
+            asked_at: now,
+            answered_at: now,
+            limiter: Some(self.limiter),
+            watts: Some((self.draw(now), Source::Measured)),
+            working: Some(self.limiter != Limiter::Asleep),
+        }
+    }
+
     /// Slow to fall (as slow as it declares), quick to rise.
-    pub(super) fn set(&mut self, limiter: Limiter, now: Time) {
+    pub(in crate::guard) fn set(&mut self, limiter: Limiter, now: Time) {
         let before = self.draw(now);
         self.limiter = limiter;
         self.falling = (before, now.after(self.class.settle));
     }
 
     /// Dark at once, back at full draw as soon as it declares; its limiter gone where it is volatile.
-    pub(super) fn reboot(&mut self, now: Time) {
+    pub(in crate::guard) fn reboot(&mut self, now: Time) {
         self.boot += 1;
         self.wedged = None;
         self.dark_until = now.after(self.class.boot_to_full);
@@ -161,19 +177,7 @@ impl Rig {
     }
 
     pub(super) fn reading(&self, place: usize) -> DeviceReading {
-        let unit = &self.units[place];
-        let clock = self.now.get() as u64;
-        DeviceReading {
-            device: place,
-            identity: Identity(unit.identity),
-            boot: Some(unit.boot),
-            counter: Some(if unit.frozen { 7 } else { clock }),
-            asked_at: self.now,
-            answered_at: self.now,
-            limiter: Some(unit.limiter),
-            watts: Some((unit.draw(self.now), Source::Measured)),
-            working: Some(unit.limiter != Limiter::Asleep),
-        }
+        self.units[place].reading(place, self.now)
     }
 
     pub(super) fn command(&mut self, limit: i64, raise: bool) {

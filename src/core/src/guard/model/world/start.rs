@@ -1,7 +1,7 @@
 //! Where a run begins.
 
 use super::*;
-use crate::guard::agent::{Agent, Config};
+use crate::guard::agent::{Agent, Config, PROOF_RENEWAL};
 use crate::guard::ledger::Ledger;
 use crate::guard::rules::Broken;
 use crate::guard::{Act, HolderId, Input, KnownLimit, LoadFacts, LoadId, Outcome, Proof, Seen, Statement};
@@ -27,8 +27,13 @@ impl Model {
     pub(super) fn agent(&self, holder: u64, now: Time) -> Agent {
         let hold =
             if self.scene.hold_seconds == 0 { FAR.since(Time::new(0)) } else { Span::seconds(self.scene.hold_seconds) };
-        let config =
-            Config { holder: HolderId(holder), settle: Span::seconds(5), hold, down_per_minute: Watts::new(600) };
+        let config = Config {
+            holder: HolderId(holder),
+            settle: Span::seconds(5),
+            hold,
+            down_per_minute: Watts::new(600),
+            renewal: PROOF_RENEWAL,
+        };
         let mut agent = Agent::new(config, now);
         agent.broken = Broken(self.without.rules);
         agent

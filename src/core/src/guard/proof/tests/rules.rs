@@ -3,16 +3,16 @@
 use super::*;
 use Limiter::{Asleep, Unlimited, Watts as Cap};
 
-const fn cap(watts: i64) -> Limiter {
+pub(super) const fn cap(watts: i64) -> Limiter {
     Cap(Watts::new(watts))
 }
 
 /// One miner, told nothing, of which the next reading is made by hand.
-fn one(class: DeviceClass) -> Inventory {
+pub(super) fn one(class: DeviceClass) -> Inventory {
     Inventory::new(load(vec![class], &[0]), policy(), at(0)).unwrap()
 }
 
-fn reading(second: i64, limiter: Limiter, watts: i64) -> DeviceReading {
+pub(super) fn reading(second: i64, limiter: Limiter, watts: i64) -> DeviceReading {
     DeviceReading {
         device: 0,
         identity: Identity(100),
@@ -27,7 +27,7 @@ fn reading(second: i64, limiter: Limiter, watts: i64) -> DeviceReading {
 }
 
 /// What the inventory counts, overhead of 500 W left out, after these readings.
-fn counts(inventory: &mut Inventory, readings: &[DeviceReading]) -> i64 {
+pub(super) fn counts(inventory: &mut Inventory, readings: &[DeviceReading]) -> i64 {
     let mut last = at(0);
     for reading in readings {
         last = last.max(reading.answered_at);
@@ -37,7 +37,7 @@ fn counts(inventory: &mut Inventory, readings: &[DeviceReading]) -> i64 {
 }
 
 /// Proves one miner at a 1000 W cap at second 7.
-fn proved_at_1000() -> Inventory {
+pub(super) fn proved_at_1000() -> Inventory {
     let mut inventory = one(miner());
     let readings = [0, 4, 6, 7].map(|second| reading(second, cap(1000), 990));
     assert_eq!(counts(&mut inventory, &readings), 1050);
@@ -214,7 +214,7 @@ fn afresh_nothing_read_so_far_counts() {
     assert_eq!(counts(&mut inventory, &[13, 14].map(|second| reading(second, cap(1000), 990))), 1050);
 }
 
-fn stock(verified_by: SleepProof) -> DeviceClass {
+pub(super) fn stock(verified_by: SleepProof) -> DeviceClass {
     let sleep = Some(Sleep { watts: Watts::new(200), verified_by });
     DeviceClass { limiters: Limiters::Unreadable { value: 100 }, sleep, ..miner() }
 }

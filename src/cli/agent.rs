@@ -1,0 +1,394 @@
+//! `ampacity agent miner` and `ampacity agent gpu`: the agent of one load in a cluster.
+
+use super::operator::{EXIT_AFRESH, LogFormat, log};
+use crate::agent::metrics::Metrics;
+use crate::agent::run::{Ended, Shell, run};
+use crate::agent::setting::{self, Setting, SettingError, Which};
+use crate::agent::{Agent, Options};
+use crate::api::common::LoadKind;
+use crate::device::Devices;
+use crate::link::none::NoLink;
+use crate::operator::http::{self, Health};
+use crate::operator::run::{Pace, SystemClock};
+use crate::sim::hardware::{self, Hardware};
+use crate::store::kube::{KubeStore, control};
+use crate::store::{Filter, Key, Kind};
+use ampacity_core::guard::HolderId;
+use ampacity_core::guard::proof::Policy;
+use ampacity_core::units::Time;
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use kube::{Client, Config, ResourceExt};
+use sha2::{Digest, Sha256};
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The code of an agent that a flag or an object keeps from working: a person must mend it.
+pub const EXIT_WRONG: u8 = 2;
+
+/// What cannot be read at the start is asked for again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// One request at the start takes this long at most.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+
+/// What an agent's devices are.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AgentCommand {
+    /// The agent of a mining container.
+    Miner(MinerArgs),
+    /// The agent of a GPU node.
+    Gpu(GpuArgs),
+}
+
+/// Runs the agent of one mining container: drives its machines under the order of its ControllableLoad.
+#[derive(Args, Clone, Debug)]
+pub struct MinerArgs {
+    /// Name of the ControllableLoad: the fleet's, a dash and the container's number.
+    #[arg(long)]
+    load: String,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Runs the agent of one GPU node: drives its GPUs under the order of its ControllableLoad.
+#[derive(Args, Clone, Debug)]
+pub struct GpuArgs {
+    /// Name of the ControllableLoad: the pool's, a dash and the node's.
+    #[arg(long, required_unless_present = "node", conflicts_with = "node")]
+    load: Option<String>,
+    /// The node that this runs on: its load is looked for, and waited for.
+    #[arg(long)]
+    node: Option<String>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// What drives the devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// None: devices are simulated, as the load's MiningFleet or GpuPool describes them.
+    Simulated,
+}
+
+impl Device {
+    /// The word on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+struct CommonArgs {
+    /// Namespace of the load and of the leader's Lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "ampacity")]
+    namespace: String,
+    /// This agent's own name, shown as the load's holder: the pod's.
+    #[arg(long, env = "POD_NAME")]
+    name: String,
+    /// UID of the pod that this runs in.
+    #[arg(long, env = "POD_UID", default_value = "")]
+    pod_uid: String,
+    /// What drives the devices.
+    #[arg(long, value_enum)]
+    device: Device,
+    /// File in which simulated devices keep their limiters while no agent runs; left out, each start is a cold one.
+    #[arg(long)]
+    device_state: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are answered.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    http_address: SocketAddr,
+    /// The loop turns at least this often, milliseconds.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=2_000))]
+    tick_milliseconds: u64,
+    /// A stop waits at most this long for answers, seconds.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=60))]
+    stop_within_seconds: u64,
+    /// Format of the log on standard error. What is logged is RUST_LOG's to say; by default info.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl AgentCommand {
+    fn parts(&self) -> (Which, LoadKind, &CommonArgs) {
+        match self {
+            Self::Miner(args) => (Which::Load(args.load.clone()), LoadKind::Miner, &args.common),
+            Self::Gpu(args) => {
+                let node = args.node.clone().map(Which::Node);
+                let which = node.unwrap_or_else(|| Which::Load(args.load.clone().unwrap_or_default()));
+                (which, LoadKind::Gpu, &args.common)
+            }
+        }
+    }
+}
+
+impl CommonArgs {
+    fn pace(&self) -> Pace {
+        Pace {
+            tick: Duration::from_millis(self.tick_milliseconds),
+            stop_within: Duration::from_secs(self.stop_within_seconds),
+            ..Pace::default()
+        }
+    }
+}
+
+/// Runs until a signal, or until the agent must not go on. In every case its devices stay as they are.
+///
+/// # Errors
+/// No cluster is configured, or the address cannot be bound.
+pub fn act(command: &AgentCommand) -> anyhow::Result<ExitCode> {
+    let (which, kind, args) = command.parts();
+    log(args.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(act_in(&which, kind, args))
+}
+
+/// A signal to stop.
+type Stop = Pin<Box<dyn Future<Output = ()>>>;
+
+async fn act_in(which: &Which, kind: LoadKind, args: &CommonArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::infer().await.context("no cluster: neither a kubeconfig nor a pod's account was found")?;
+    let client = Client::try_from(control(config)).context("making a client of the API server")?;
+    let health = Arc::new(Health::<Metrics>::default());
+    let (address, serving) = http::serve(args.http_address, health.clone())
+        .await
+        .with_context(|| format!("answering at {}", args.http_address))?;
+    tracing::info!(?which, name = args.name, namespace = args.namespace, %address, "started");
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut stop: Stop = Box::pin(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    });
+    let code = match ask(&client, which, kind, args, &health, &mut stop).await {
+        Ok(Some(setting)) => serve(client, setting, args, health, stop).await,
+        Ok(None) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error.to_string()),
+    };
+    serving.abort();
+    Ok(code.unwrap_or_else(|wrong| {
+        eprintln!("error: {wrong}");
+        ExitCode::from(EXIT_WRONG)
+    }))
+}
+
+/// Asks until everything is known; none where it was stopped before. An agent in the dark changes nothing.
+async fn ask(
+    client: &Client,
+    which: &Which,
+    kind: LoadKind,
+    args: &CommonArgs,
+    health: &Health<Metrics>,
+    stop: &mut Stop,
+) -> Result<Option<Setting>, SettingError> {
+    let mut told = String::new();
+    loop {
+        let asked = tokio::time::timeout(ASK_WITHIN, setting::read(client, &args.namespace, which, kind));
+        let why = tokio::select! {
+            () = &mut *stop => return Ok(None),
+            answer = asked => match answer {
+                Ok(Ok(setting)) => return Ok(Some(setting)),
+                Ok(Err(error)) if error.may_pass() => error.to_string(),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => format!("the API server did not answer within {} s", ASK_WITHIN.as_secs()),
+            },
+        };
+        if why != told {
+            tracing::warn!(why, "in the dark: the devices stay as they are");
+            told = why;
+        }
+        health.turned(false);
+        tokio::select! {
+            () = &mut *stop => return Ok(None),
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+        }
+    }
+}
+
+/// The agent of a load that is known.
+async fn serve(
+    client: Client,
+    setting: Setting,
+    args: &CommonArgs,
+    health: Arc<Health<Metrics>>,
+    stop: Stop,
+) -> Result<ExitCode, String> {
+    let name = setting.load.name_any();
+    let mut clock = SystemClock::default();
+    let now = clock.now();
+    let load = Key::namespaced(Kind::ControllableLoad, &args.namespace, &name);
+    let mut devices = devices(&setting, &load, args, now)?;
+    let options = Options {
+        load: load.clone(),
+        pod: args.name.clone(),
+        holder: holder(&args.pod_uid),
+        hold: setting.hold,
+        down_per_minute: setting.down_per_minute,
+        policy: Policy::default(),
+        heartbeats: false,
+    };
+    tracing::info!(
+        load = name,
+        device = args.device.word(),
+        "no link: orders and sheds come through the API server alone"
+    );
+    let agent = Agent::new(options, devices.as_ref(), now).map_err(|error| format!("load {name:?}: {error}"))?;
+    let mut store = KubeStore::connect(client, &args.namespace, Filter::Load(load));
+    let mut link = NoLink;
+    let pace = args.pace();
+    let shell = Shell { store: &mut store, link: &mut link, devices: devices.as_mut(), health, clock, pace };
+    match run(agent, shell, stop).await {
+        Ended::Stopped => Ok(ExitCode::SUCCESS),
+        Ended::Overtaken => {
+            eprintln!("error: load {name:?}: another agent holds it (status.holder): one agent a load");
+            Ok(ExitCode::from(EXIT_AFRESH))
+        }
+        Ended::Outdated(protocol) => Err(setting::outdated(&name, protocol)),
+    }
+}
+
+/// The devices of the load.
+fn devices(setting: &Setting, load: &Key, args: &CommonArgs, now: Time) -> Result<Box<dyn Devices>, String> {
+    let (name, spec) = (setting.load.name_any(), &setting.load.spec);
+    let Device::Simulated = args.device;
+    let whole = format!("{}/{}", args.namespace, load.name);
+    let last = match (&setting.made, &args.device_state) {
+        (None, Some(path)) => hardware::made_last(path, &whole).map_err(|error| error.to_string())?,
+        _ => None,
+    };
+    let made = setting.made.clone().or(last).ok_or_else(|| {
+        let owner = &spec.owner;
+        let (field, kind) =
+            if owner.fleet.is_some() { ("fleet", "MiningFleet") } else { ("pool", "GpuPool") };
+        let value = owner.fleet.as_ref().or(owner.pool.as_ref()).cloned().unwrap_or_default();
+        format!(
+            "load {name:?}: spec.owner.{field} is {value:?}: there is no {kind} of this name, and no --device-state says what its devices were"
+        )
+    })?;
+    let path = args.device_state.as_deref();
+    let devices = Hardware::new(&whole, made, &setting.tree, path, now).map_err(|error| error.to_string())?;
+    let (most, nameplate) = (devices.describe().nameplate(), spec.nameplate_watts.watts());
+    if most > nameplate {
+        return Err(format!(
+            "load {name:?}: spec.nameplateWatts is {}, and its devices could draw {} W: raise the nameplate of its fleet or pool, and release this load",
+            nameplate.get(),
+            most.get()
+        ));
+    }
+    Ok(Box::new(devices))
+}
+
+/// This run of this process: the pod, and what tells this run from every other of it.
+fn holder(pod_uid: &str) -> HolderId {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    // The standard library's hasher is seeded by the system, anew in each process.
+    let chance = RandomState::new().hash_one(since);
+    let digest = Sha256::digest(format!("{pod_uid} {} {since} {chance}", std::process::id()));
+    HolderId(digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::setting::Made;
+    use ampacity_core::tree::{Node, Tree};
+    use ampacity_core::units::{Ppm, Span, Watts};
+    use clap::Parser;
+    use serde_json::json;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        of: AgentCommand,
+    }
+
+    fn parse(line: &str) -> Result<AgentCommand, String> {
+        let line = Line::try_parse_from(std::iter::once("agent").chain(line.split_whitespace()));
+        line.map(|line| line.of).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_node_agent_is_told_its_load_or_its_node_and_every_agent_what_drives_its_devices() {
+        let which = |line: &str| parse(line).map(|of| (of.parts().0, of.parts().1));
+        let rest = "--name p --device simulated";
+        let (load, node) = (Which::Load("a".into()), Which::Node("n".into()));
+        assert_eq!(which(&format!("gpu --load a {rest}")), Ok((load.clone(), LoadKind::Gpu)));
+        assert_eq!(which(&format!("gpu --node n {rest}")), Ok((node, LoadKind::Gpu)));
+        assert_eq!(which(&format!("miner --load a {rest}")), Ok((load, LoadKind::Miner)));
+        for (line, said) in [
+            (format!("gpu {rest}"), "--load <LOAD>"),
+            (format!("gpu --load a --node n {rest}"), "cannot be used with"),
+            (format!("miner {rest}"), "--load <LOAD>"),
+            ("miner --load a --name p".into(), "--device <DEVICE>"),
+            ("miner --load a --name p --device asic".into(), "possible values: simulated"),
+        ] {
+            let error = parse(&line).err().unwrap();
+            assert!(error.contains(said), "{line}: {error}");
+        }
+    }
+
+    fn setting(made: Option<serde_json::Value>) -> Setting {
+        let load = json!({
+            "apiVersion": "ampacity.dev/v1alpha1", "kind": "ControllableLoad", "metadata": {"name": "h100-n1"},
+            "spec": {
+                "protocol": 1, "budget": "b", "feeder": "f", "kind": "Gpu", "owner": {"pool": "h100", "node": "n1"},
+                "nameplateWatts": 5_700, "setpointWatts": 5_700, "fallbackWatts": 5_700,
+                "order": {"epoch": 1, "sequence": 0},
+            },
+        });
+        let none = Watts::ZERO;
+        let limit = Watts::kilo(100);
+        let site = Node { name: "b".into(), parent: None, limit, reserve: none, auxiliary: none, loss: Ppm::ZERO };
+        Setting {
+            load: serde_json::from_value(load).unwrap(),
+            made: made.map(|pool| Made::Node(serde_json::from_value(pool).unwrap())),
+            tree: Tree::new(vec![site]).unwrap(),
+            hold: Span::minutes(5),
+            down_per_minute: limit,
+        }
+    }
+
+    #[test]
+    fn devices_that_nobody_knows_and_devices_that_pass_the_nameplate_are_refused() {
+        let AgentCommand::Gpu(args) = parse("gpu --load h100-n1 --name p --device simulated").unwrap() else {
+            panic!("not of a GPU node");
+        };
+        let load = Key::namespaced(Kind::ControllableLoad, "ampacity", "h100-n1");
+        let said = |setting: &Setting| devices(setting, &load, &args.common, Time::ZERO).map(drop);
+        let gone = "load \"h100-n1\": spec.owner.pool is \"h100\": there is no GpuPool of this name, and no --device-state says what its devices were";
+        assert_eq!(said(&setting(None)), Err(gone.into()));
+        let pool = |overhead: &str| {
+            json!({
+                "budget": "b", "feeder": "f", "nodeLabels": {"pool": "h100"}, "gpusPerNode": 8, "minCapWatts": 200,
+                "maxCapWatts": 700, "overheadWatts": overhead,
+            })
+        };
+        assert_eq!(
+            said(&setting(Some(pool("100")))).err().as_deref(),
+            Some(
+                "load \"h100-n1\": spec.nameplateWatts is 5700, and its devices could draw 5712 W: raise the nameplate of its fleet or pool, and release this load"
+            )
+        );
+        let mut roomy = setting(Some(pool("112")));
+        roomy.load.spec.nameplate_watts.0 = 5_712;
+        assert_eq!(said(&roomy), Ok(()));
+    }
+
+    #[test]
+    fn no_two_runs_of_one_pod_are_the_same_holder() {
+        assert_ne!(holder("pod"), holder("pod"));
+    }
+}

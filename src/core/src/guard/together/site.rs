@@ -1,0 +1,383 @@
+//! A small site: the real ledgers, agents and inventories, an API server that holds the fence, devices whose true draw
+//! is known, and messages that go wrong.
+
+use crate::guard::agent::{Config, PROOF_RENEWAL};
+use crate::guard::proof::tests::{Unit, at, load, miner, policy};
+use crate::guard::proof::{
+    Ask, DeviceAnswer, DeviceCommand, Inventory, Limiter, LoadDevices, Refusal, WriteAnswer, Written,
+};
+use crate::guard::{
+    Act, Agent, HolderId, Input, Ledger, LoadFacts, LoadId, LoadView, Order, Outcome, Precondition, Seen, Statement,
+    Want, Write,
+};
+use crate::tree::{Node, NodeId, Tree};
+use crate::units::{Ppm, Span, Time, Watts};
+
+/// What becomes of the next write: of an order, of a status, of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Answered,
+    /// It never arrives.
+    Lost,
+    /// It lands, and nobody hears of it.
+    Unheard,
+    /// It is given up, and lands so many seconds later.
+    Late(u8),
+}
+
+#[derive(Clone, Debug)]
+enum Landing {
+    Order(LoadId, Write),
+    Status(usize, Statement, Precondition),
+    Limiter(usize, usize, Limiter),
+}
+
+/// One run of an agent's process.
+#[derive(Clone, Debug)]
+struct Run {
+    agent: Agent,
+    inventory: Inventory,
+}
+
+/// One load: what the API server holds of it (newest last), its agents, its devices.
+#[derive(Debug)]
+pub(super) struct Load {
+    node: NodeId,
+    shown: Vec<LoadView>,
+    runs: Vec<Run>,
+    pub(super) units: Vec<Unit>,
+    /// Devices that say yes and do nothing.
+    pub(super) liars: [bool; 2],
+    /// How many versions behind the operators and the agents read.
+    pub(super) lag: usize,
+    pub(super) order_fate: Fate,
+    pub(super) status_fate: Fate,
+    pub(super) device_fate: Fate,
+    /// Its agents neither read nor are heard, but for their devices.
+    pub(super) cut_off: bool,
+    /// The operators do not find it in their lists.
+    pub(super) unlisted: bool,
+    pub(super) want: Watts,
+}
+
+#[derive(Debug)]
+pub(super) struct Site {
+    tree: Tree,
+    pub(super) loads: Vec<Load>,
+    leaders: Vec<Ledger>,
+    landings: Vec<(Time, Landing)>,
+    holders: u64,
+    pub(super) now: Time,
+}
+
+/// Two miners of 3 kW and 500 W beside them.
+fn devices() -> LoadDevices {
+    load(vec![miner()], &[0, 0])
+}
+
+impl Site {
+    /// So many loads over two rows, the first of which has two halls; every limit at so many percent of nameplate.
+    pub(super) fn new(loads: usize, percent: i64) -> Self {
+        let nodes = (0..loads).map(|at| NodeId([3, 4, 2][at % 3]));
+        let nameplate = devices().nameplate();
+        let hung = |node: u32| -> Watts {
+            let below: &[u32] = match node {
+                0 => &[2, 3, 4],
+                1 => &[3, 4],
+                2 => &[2],
+                3 => &[3],
+                _ => &[4],
+            };
+            nodes.clone().filter(|at| below.contains(&at.0)).map(|_| nameplate).sum()
+        };
+        let node = |name: &str, at: u32, parent: Option<u32>| Node {
+            name: name.into(),
+            parent: parent.map(NodeId),
+            // What sleeps draws all the same: less than that is no limit that could be kept.
+            limit: hung(at).part(Ppm::percent(percent)) + Watts::new(200),
+            reserve: Watts::new(100),
+            auxiliary: Watts::ZERO,
+            loss: Ppm::percent(1),
+        };
+        let rows = [("site", None), ("row a", Some(0)), ("row b", Some(0)), ("hall a1", Some(1)), ("hall a2", Some(1))];
+        let tree = rows.iter().zip(0..).map(|((name, parent), at)| node(name, at, *parent)).collect();
+        let blank = LoadView {
+            setpoint: Watts::ZERO,
+            order: Order::default(),
+            nameplate,
+            fallback: Watts::new(600),
+            schedule: vec![],
+            stated: None,
+            revision: 1,
+        };
+        let loads = nodes.map(|node| Load {
+            node,
+            shown: vec![blank.clone()],
+            runs: Vec::new(),
+            units: devices().devices.iter().map(|d| Unit::new(miner(), d.identity.0, Limiter::Asleep)).collect(),
+            liars: [false; 2],
+            lag: 0,
+            order_fate: Fate::Answered,
+            status_fate: Fate::Answered,
+            device_fate: Fate::Answered,
+            cut_off: false,
+            unlisted: false,
+            want: nameplate,
+        });
+        let mut site = Self {
+            tree: Tree::new(tree).unwrap(),
+            loads: loads.collect(),
+            leaders: Vec::new(),
+            landings: Vec::new(),
+            holders: 0,
+            now: at(0),
+        };
+        (0..site.loads.len()).for_each(|load| site.start(load));
+        site.lead();
+        site
+    }
+
+    /// A leader with a higher epoch takes over; the one before runs on until it sees that.
+    pub(super) fn lead(&mut self) {
+        let used = self.leaders.iter().map(Ledger::epoch).max().unwrap_or_default();
+        let epoch = (used + 1).max(self.now.get().unsigned_abs() / 1_000);
+        let facts = self.loads.iter().map(|load| LoadFacts {
+            node: load.node,
+            nameplate: devices().nameplate(),
+            proof_within: Span::seconds(30),
+        });
+        self.leaders.push(Ledger::new(epoch, self.tree.clone(), facts, self.now));
+    }
+
+    /// A new run of a load's agent, beside whatever runs already.
+    pub(super) fn start(&mut self, load: usize) {
+        self.holders += 1;
+        let (settle, hold) = (Span::seconds(11), Span::seconds(120));
+        let config = Config {
+            holder: HolderId(self.holders),
+            settle,
+            hold,
+            down_per_minute: Watts::new(2_000),
+            renewal: PROOF_RENEWAL,
+        };
+        let inventory = Inventory::new(devices(), policy(), self.now).unwrap();
+        self.loads[load].runs.push(Run { agent: Agent::new(config, self.now), inventory });
+    }
+
+    /// All runs but the newest end.
+    pub(super) fn kill_older(&mut self, load: usize) {
+        let runs = &mut self.loads[load].runs;
+        runs.drain(..runs.len() - 1);
+    }
+
+    /// The newest leader.
+    pub(super) fn ledger(&mut self) -> &mut Ledger {
+        self.leaders.last_mut().unwrap()
+    }
+
+    /// What may be raised at a load: the least room from its node up.
+    pub(super) fn room(&mut self, load: usize) -> Watts {
+        let (node, now) = (self.loads[load].node, self.now);
+        let room = self.ledger().headroom(now);
+        self.tree.path(node).map(|at| room[at.index()]).min().unwrap()
+    }
+
+    /// Nothing goes wrong any more.
+    pub(super) fn mend(&mut self) {
+        let now = self.now;
+        for load in &mut self.loads {
+            (load.lag, load.cut_off, load.unlisted, load.liars) = (0, false, false, [false; 2]);
+            (load.order_fate, load.status_fate, load.device_fate) = (Fate::Answered, Fate::Answered, Fate::Answered);
+            for unit in &mut load.units {
+                (unit.frozen, unit.silent, unit.refuses) = (false, false, false);
+                let limiter = unit.limiter;
+                unit.set(limiter, now);
+                unit.wedged = None;
+            }
+        }
+    }
+
+    /// What a load truly draws.
+    pub(super) fn draw(&self, load: usize) -> Watts {
+        let overhead = devices().overhead_watts;
+        self.loads[load].units.iter().map(|unit| unit.draw(self.now)).sum::<Watts>() + overhead
+    }
+
+    /// Nodes whose loads truly draw more than they may, by name.
+    pub(super) fn over(&self) -> Vec<String> {
+        let sums = self.tree.sums((0..self.loads.len()).map(|at| (self.loads[at].node, self.draw(at))));
+        let over =
+            self.tree.nodes().iter().zip(sums).zip(0..).filter(|((_, sum), at)| *sum > self.tree.capacity(NodeId(*at)));
+        over.map(|((node, sum), _)| format!("{}: {sum:?}", node.name)).collect()
+    }
+
+    /// One second passes.
+    pub(super) fn second(&mut self) {
+        self.now = self.now.after(Span::seconds(1));
+        let (due, later) = std::mem::take(&mut self.landings).into_iter().partition(|(at, _)| *at <= self.now);
+        self.landings = later;
+        due.into_iter().for_each(|(_, landing): (Time, Landing)| {
+            self.land(&landing);
+        });
+        (0..self.leaders.len()).for_each(|leader| self.operate(leader));
+        self.leaders.retain(|leader| leader.exit().is_none());
+        for load in 0..self.loads.len() {
+            (0..self.loads[load].runs.len()).for_each(|run| self.run(load, run));
+        }
+    }
+
+    /// What becomes of a write: whether it lands now, and whether that is heard.
+    fn fate(&mut self, fate: Fate, landing: Landing) -> Option<bool> {
+        match fate {
+            Fate::Answered => Some(self.land(&landing)),
+            Fate::Lost => None,
+            Fate::Unheard => {
+                self.land(&landing);
+                None
+            }
+            Fate::Late(seconds) => {
+                self.landings.push((self.now.after(Span::seconds(i64::from(seconds))), landing));
+                None
+            }
+        }
+    }
+
+    /// Whether it was accepted.
+    fn land(&mut self, landing: &Landing) -> bool {
+        let now = self.now;
+        match landing {
+            Landing::Limiter(load, unit, limiter) => {
+                let refuses = self.loads[*load].units[*unit].refuses;
+                if !refuses && !self.loads[*load].liars[*unit] {
+                    self.loads[*load].units[*unit].set(*limiter, now);
+                }
+                !refuses
+            }
+            Landing::Order(load, write) => {
+                let view = self.view(load.index());
+                let (order, setpoint) = match *write {
+                    Write::Claim { order, .. } => (order, view.setpoint),
+                    Write::Lower { order, setpoint, .. } | Write::Raise { order, setpoint, .. } => (order, setpoint),
+                };
+                let rises = order > view.order;
+                self.write(load.index(), rises, LoadView { setpoint, order, ..view })
+            }
+            Landing::Status(load, statement, only_if) => {
+                let view = self.view(*load);
+                let holds = view.stated.map(|stated| stated.holder) == Some(statement.holder);
+                let fits = statement.ceiling.is_none() || (statement.order == view.order && holds);
+                let current = match only_if {
+                    Precondition::Order(_) => true,
+                    Precondition::Revision(revision) => *revision == view.revision,
+                };
+                self.write(*load, fits && current, LoadView { stated: Some(*statement), ..view })
+            }
+        }
+    }
+
+    fn view(&self, load: usize) -> LoadView {
+        self.loads[load].shown.last().unwrap().clone()
+    }
+
+    fn write(&mut self, load: usize, accepted: bool, view: LoadView) -> bool {
+        if accepted {
+            self.loads[load].shown.push(LoadView { revision: view.revision + 1, ..view });
+        }
+        accepted
+    }
+
+    /// The view that is read of a load, which lags.
+    fn read(&self, load: usize) -> LoadView {
+        let shown = &self.loads[load].shown;
+        shown[(shown.len() - 1).saturating_sub(self.loads[load].lag)].clone()
+    }
+
+    /// One operator reads, and writes what its ledger lets it.
+    fn operate(&mut self, leader: usize) {
+        let now = self.now;
+        for load in 0..self.loads.len() {
+            let view = if self.loads[load].unlisted { None } else { Some(self.read(load)) };
+            let _ = self.leaders[leader].learn(Seen::Load(LoadId(load as u32), view), now);
+        }
+        let want = |(load, at): (&Load, u32)| Want { load: LoadId(at), watts: load.want, step: Watts::ZERO };
+        let wants: Vec<Want> = self.loads.iter().zip(0..).map(want).collect();
+        for write in self.leaders[leader].steps(&wants, now) {
+            let (Write::Claim { load, order } | Write::Lower { load, order, .. } | Write::Raise { load, order, .. }) =
+                write;
+            let fate = self.loads[load.index()].order_fate;
+            let outcome = match self.fate(fate, Landing::Order(load, write)) {
+                Some(true) => Outcome::Accepted(self.view(load.index())),
+                Some(false) => Outcome::Refused,
+                None => Outcome::Unknown,
+            };
+            let _ = self.leaders[leader].learn(Seen::Answer { load, order, outcome }, now);
+        }
+    }
+
+    /// One run of an agent: reads, asks its devices, acts, beats.
+    fn run(&mut self, load: usize, run: usize) {
+        let now = self.now;
+        let mut inputs = vec![Input::Tick];
+        if !self.loads[load].cut_off {
+            inputs.push(Input::Load(Some(self.read(load))));
+            // The Lease is the newest leader's.
+            inputs.extend(self.leaders.last().map(|leader| Input::Leader { epoch: leader.epoch(), seen: now }));
+        }
+        for input in inputs {
+            self.tell(load, run, input);
+        }
+        let asked = self.loads[load].runs[run].inventory.due(now);
+        self.ask(load, run, asked);
+        let proof = self.loads[load].runs[run].inventory.proof(now);
+        if let Some(command) = self.loads[load].runs[run].agent.command_number() {
+            self.tell(load, run, Input::Devices { command, proof });
+        }
+        if let Some(beat) = self.loads[load].runs[run].agent.heartbeat(now).filter(|_| !self.loads[load].cut_off) {
+            for leader in &mut self.leaders {
+                let _ = leader.learn(Seen::Heartbeat(LoadId(load as u32), beat), now);
+            }
+        }
+    }
+
+    fn tell(&mut self, load: usize, run: usize, input: Input) {
+        let now = self.now;
+        for act in self.loads[load].runs[run].agent.step(input, now) {
+            match act {
+                Act::Device { limit, raise_until, afresh, .. } => {
+                    let asked = self.loads[load].runs[run].inventory.command(limit, raise_until, afresh, now);
+                    self.ask(load, run, asked);
+                }
+                Act::State { write, statement, only_if } => {
+                    let fate = if self.loads[load].cut_off { Fate::Lost } else { self.loads[load].status_fate };
+                    let outcome = match self.fate(fate, Landing::Status(load, statement, only_if)) {
+                        Some(true) => Outcome::Accepted(self.view(load)),
+                        Some(false) => Outcome::Refused,
+                        None => Outcome::Unknown,
+                    };
+                    self.tell(load, run, Input::Answer { write, outcome });
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, load: usize, run: usize, asked: Vec<DeviceCommand>) {
+        let now = self.now;
+        for DeviceCommand { device, ask } in asked {
+            let silent = self.loads[load].units[device].silent;
+            let answer = match ask {
+                Ask::Read if silent => continue,
+                Ask::Read => DeviceAnswer::Read(self.loads[load].units[device].reading(device, now)),
+                Ask::Set { number, limiter } => {
+                    let fate = if silent { Fate::Lost } else { self.loads[load].device_fate };
+                    let written = match self.fate(fate, Landing::Limiter(load, device, limiter)) {
+                        Some(true) => Written::Done,
+                        Some(false) => Written::Refused(Refusal::Busy),
+                        None => Written::Lost,
+                    };
+                    DeviceAnswer::Write(WriteAnswer { device, number, written, answered_at: now })
+                }
+            };
+            self.loads[load].runs[run].inventory.observe(&answer, now);
+        }
+    }
+}
