@@ -127,8 +127,7 @@ pub fn find_or_build(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
 /// # Errors
 /// As [`find_or_build`].
 pub fn helm(say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
-    let set =
-        Set { name: "helm", programs: &[Program::Helm], modules: Path::new(HELM), takes: "about a minute" };
+    let set = Set { name: "helm", programs: &[Program::Helm], modules: Path::new(HELM), takes: "about a minute" };
     Ok(folder_of(&set, say)?.join(Program::Helm.name()))
 }
 

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ async fn install(test: &Test) -> Result<()> {
             let (plural, group) = plural.split_once('.').unwrap_or((plural, "ampacity.dev/v1alpha1"));
             let group = if group.contains('/') { group.to_owned() } else { format!("{group}/v1") };
             let path = format!("/apis/{group}/{plural}?limit=1");
-            test.admin().request::<Value>(http::Request::get(path).body(Vec::new())?).await?;
+            test.admin().request::<Value>(::http::Request::get(path).body(Vec::new())?).await?;
         }
         Ok(Some(()))
     })
@@ -72,10 +73,23 @@ async fn install(test: &Test) -> Result<()> {
     }
     kubectl(test, &["create", "namespace", NAMESPACE])?;
     kubectl(test, &["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
+    every_object_is_accepted(test)?;
     let values = table("production.values.yaml").display().to_string();
     let arguments = ["install", "ampacity", "ampacity", "--namespace", NAMESPACE, "--values", &values];
     let notes = helm.run(Some(&kubeconfig), &[&arguments[..], &["--wait", "--timeout", "120s"]].concat())?;
     ensure!(notes.contains("two operators in namespace ampacity"), "{notes}");
+    Ok(())
+}
+
+/// Asked before anything is installed: over what Helm has made, other values would be merged.
+fn every_object_is_accepted(test: &Test) -> Result<()> {
+    for installation in INSTALLATIONS {
+        let path = table(&format!("{installation}.yaml"));
+        let objects = std::fs::read_to_string(&path)?.lines().filter(|line| line.starts_with("kind: ")).count();
+        let file = path.display().to_string();
+        let said = kubectl(test, &["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", &file])?;
+        assert_eq!(said.lines().filter(|line| line.ends_with("(server dry run)")).count(), objects, "{said}");
+    }
     Ok(())
 }
 
@@ -103,18 +117,16 @@ pub(super) async fn token(test: &Test, account: &str, pod: Option<(&str, &str)>)
 fn every_object_of_every_installation_is_accepted_and_its_pods_run_where_pods_are_restricted() -> Result<()> {
     cluster_test_within(LIMIT, Needs::FakeNodes, async |test| {
         let _turn = installed(test).await?;
-        for installation in INSTALLATIONS {
-            let path = table(&format!("{installation}.yaml"));
-            let objects = std::fs::read_to_string(&path)?.lines().filter(|line| line.starts_with("kind: ")).count();
-            let file = path.display().to_string();
-            let said = kubectl(test, &["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", &file])?;
-            assert_eq!(said.lines().filter(|line| line.ends_with("(server dry run)")).count(), objects, "{said}");
-        }
         let pods = kubectl(test, &["get", "pods", "--namespace", NAMESPACE, "--output", "name"])?;
         let of = |name: &str| pods.lines().filter(|pod| pod.contains(name)).count();
         assert_eq!((of("/ampacity-operator-"), of("/ampacity-gpu-agent-")), (2, 2), "{pods}");
         Ok(())
     })
+}
+
+/// The moment that is so many hours from now.
+fn hence(hours: i64) -> Result<String> {
+    Ok(Timestamp::from_second(Timestamp::now().as_second() + hours * 3_600)?.to_string())
 }
 
 /// A site that needs every right that the operator has: loads, a class, a lease and its Job.
@@ -149,7 +161,7 @@ async fn site(test: &Test) -> Result<()> {
         "ComputeLease",
         "go",
         json!({"className": "chart-firm", "gpus": 4, "maxPricePerGpuHour": "2.20",
-               "term": {"start": "2026-01-01T00:00:00Z", "end": "2099-01-01T00:00:00Z"}}),
+               "term": {"start": hence(-1)?, "end": hence(24)?}}),
     ))?;
     let labels = json!({"ampacity.dev/lease": "go"});
     let container = json!({"name": "a", "image": "none", "resources": {"limits": {"nvidia.com/gpu": "2"}}});
@@ -215,9 +227,11 @@ fn the_operators_account_may_do_all_that_an_operator_does() -> Result<()> {
             })
             .await?;
             let jobs: Api<Job> = Api::default_namespaced(test.admin());
+            let leases: Api<ComputeLease> = Api::default_namespaced(test.admin());
             until("the lease's Job to be started", SOON, async || {
                 let spec = jobs.get("train").await?.spec.unwrap_or_default();
-                Ok((spec.suspend == Some(false)).then_some(()))
+                ensure!(spec.suspend == Some(false), "{:?}", leases.get("go").await?.status);
+                Ok(Some(()))
             })
             .await?;
             let text = metrics(address).await?;

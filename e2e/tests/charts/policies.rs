@@ -35,9 +35,10 @@ impl Person {
         let of_account = account.map(|namespace| format!("system:serviceaccounts:{namespace}"));
         let implied = of_account.into_iter().chain(account.map(|_| "system:serviceaccounts".to_owned()));
         let groups = self.groups.iter().cloned().chain(implied).chain(["system:authenticated".to_owned()]);
-        let extra = self.extra.iter().map(|(key, value)| {
-            (format!("impersonate-extra-{}", key.replace('/', "%2f")), value.clone())
-        });
+        let extra = self
+            .extra
+            .iter()
+            .map(|(key, value)| (format!("impersonate-extra-{}", key.replace('/', "%2f")), value.clone()));
         let groups = groups.map(|group| ("impersonate-group".to_owned(), group));
         [("impersonate-user".to_owned(), self.user.clone())].into_iter().chain(groups).chain(extra).collect()
     }
