@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ampacity::api::{ComputeLease, ControllableLoad, GpuPool, LeaseClass, MiningFleet, PowerBudget, crd};
+use ampacity::api::{
+    ComputeLease, ControllableLoad, GpuPool, GridEvent, LeaseClass, Lockout, MiningFleet, PowerBudget, crd,
+};
 use ampacity::link::memory::{Exchange, MemoryUplink};
 use ampacity::market::Market;
 use ampacity::operator::http::{self, Health};
@@ -21,10 +23,11 @@ use ampacity_e2e::{Needs, Test, cluster_test_within, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, ListParams, PostParams};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -170,14 +173,47 @@ async fn site(test: &Test) -> Result<()> {
         "spec": {"suspend": true, "template": {"metadata": {"labels": labels},
                  "spec": {"restartPolicy": "Never", "containers": [container]}}},
     }))?;
+    let event: GridEvent = serde_json::from_value(made(
+        "GridEvent",
+        "chart-peak",
+        json!({"target": {"budget": name}, "limitWatts": "190k", "owner": "ercot", "reason": "peak"}),
+    ))?;
     let by = PostParams::default();
     Api::all(test.admin()).create(&by, &budget).await?;
+    Api::all(test.admin()).create(&by, &event).await?;
     Api::all(test.admin()).create(&by, &fleet).await?;
     Api::all(test.admin()).create(&by, &pool).await?;
     Api::all(test.admin()).create(&by, &class).await?;
     Api::default_namespaced(test.admin()).create(&by, &lease).await?;
     Api::default_namespaced(test.admin()).create(&by, &job).await?;
     Ok(())
+}
+
+/// A person holds the node that the lease's pod runs on, and releases it.
+async fn hold_and_release(test: &Test) -> Result<()> {
+    let pods: Api<Pod> = Api::default_namespaced(test.admin());
+    let of_job = ListParams::default().labels("job-name=train");
+    let (pod, node) = until("the Job's pod to have a node", SOON, async || {
+        let pod = pods.list(&of_job).await?.items.into_iter().next();
+        Ok(pod.and_then(|pod| Some((pod.uid()?, pod.spec?.node_name?))))
+    })
+    .await?;
+    let lockout: Lockout = serde_json::from_value(json!({
+        "apiVersion": "ampacity.dev/v1alpha1", "kind": "Lockout", "metadata": {"name": "chart"},
+        "spec": {"target": {"budget": "chart-site", "load": format!("chart-h100-{node}")}, "holder": "admin", "reason": "fan"},
+    }))?;
+    let lockouts: Api<Lockout> = Api::all(test.admin());
+    lockouts.create(&PostParams::default(), &lockout).await?;
+    let nodes: Api<Node> = Api::all(test.admin());
+    let cordoned = async || anyhow::Ok(nodes.get(&node).await?.spec.and_then(|spec| spec.unschedulable) == Some(true));
+    until("the node to be cordoned", SOON, async || Ok(cordoned().await?.then_some(()))).await?;
+    until("the pod to be gone", SOON, async || {
+        let there = pods.list(&of_job).await?.items.iter().any(|one| one.uid().as_ref() == Some(&pod));
+        Ok((!there).then_some(()))
+    })
+    .await?;
+    lockouts.delete("chart", &DeleteParams::default()).await?;
+    until("the node to be given back", SOON, async || Ok((!cordoned().await?).then_some(()))).await
 }
 
 /// Runs an operator with a client of its own until `driver` is done with it.
@@ -234,6 +270,7 @@ fn the_operators_account_may_do_all_that_an_operator_does() -> Result<()> {
                 Ok(Some(()))
             })
             .await?;
+            hold_and_release(test).await?;
             let text = metrics(address).await?;
             ensure!(text.contains("ampacity_writes_total{outcome=\"accepted\"}"), "{text}");
             ensure!(!text.contains("ampacity_writes_total{outcome=\"refused\"}"), "{text}");
