@@ -22,6 +22,9 @@ struct Waiting {
     schedule: Option<(Time, Shout)>,
 }
 
+/// Reports to one operator, by load, and when each arrives.
+type OnTheirWay = BTreeMap<Arc<str>, VecDeque<(Time, Arc<Report>)>>;
+
 /// What is under way between operators and agents.
 #[derive(Debug)]
 pub struct Exchange {
@@ -35,7 +38,7 @@ pub struct Exchange {
     cut: BTreeSet<String>,
     /// By operator, by load: reports on their way and when each arrives. What has arrived gives way to what arrives
     /// after it; what is on its way is never held up by what was sent later.
-    reports: BTreeMap<String, BTreeMap<Arc<str>, VecDeque<(Time, Arc<Report>)>>>,
+    reports: BTreeMap<String, OnTheirWay>,
     waiting: BTreeMap<String, Waiting>,
 }
 

@@ -122,7 +122,7 @@ impl Site {
             device_fate: Fate::Answered,
             cut_off: false,
             unlisted: false,
-            want: nameplate,
+            want: Watts::new(600),
         });
         let mut site = Self {
             tree: Tree::new(tree).unwrap(),
