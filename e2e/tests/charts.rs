@@ -33,25 +33,6 @@ fn render(helm: &Helm, installation: &str) -> Result<String> {
     helm.run(None, &["template", "ampacity", "ampacity", "--namespace", "ampacity", "--values", &values])
 }
 
-#[test]
-fn the_definitions_of_the_chart_are_those_of_the_crds_folder() -> Result<()> {
-    let read = |folder: PathBuf| -> Result<BTreeSet<(String, String)>> {
-        fs::read_dir(folder)?
-            .map(|entry| {
-                let path = entry?.path();
-                let name = path.file_name().context("a file without a name")?.to_string_lossy().into_owned();
-                Ok((name, fs::read_to_string(&path)?))
-            })
-            .collect()
-    };
-    let made = read(Path::new(CHARTS).join("../crds"))?;
-    let charted = read(Path::new(CHARTS).join("ampacity-crds/files"))?;
-    let differing: Vec<&String> = made.symmetric_difference(&charted).map(|(name, _)| name).collect();
-    assert_eq!(differing, Vec::<&String>::new(), "cp crds/*.yaml charts/ampacity-crds/files/");
-    assert_eq!(charted.len(), 8);
-    Ok(())
-}
-
 /// Holds a schema to the values beside it; what is wrong goes to `wrong`.
 fn drift(path: &str, schema: &Value, value: &Value, wrong: &mut Vec<String>) {
     if schema.get("description").is_none() && !path.is_empty() {

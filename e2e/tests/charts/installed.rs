@@ -139,7 +139,7 @@ async fn site(test: &Test) -> Result<()> {
     let budget: PowerBudget = serde_json::from_value(made(
         "PowerBudget",
         name,
-        json!({"limitWatts": "200k", "policy": {"mode": "Active"},
+        json!({"limitWatts": "200k", "policy": {"mode": "Active"}, "meter": {"source": {"static": {"watts": "60k"}}},
                "energyPrice": {"source": {"static": {"value": "25.00"}}},
                "hashprice": {"source": {"static": {"value": "52.00"}}, "poolFeePercent": "2.0"}}),
     ))?;
@@ -273,6 +273,8 @@ fn the_operators_account_may_do_all_that_an_operator_does() -> Result<()> {
             hold_and_release(test).await?;
             let text = metrics(address).await?;
             ensure!(text.contains("ampacity_writes_total{outcome=\"accepted\"}"), "{text}");
+            let age = "ampacity_node_measured_age_seconds{site=\"chart-site\",node=\"chart-site\"} 0.0";
+            ensure!(text.contains(age), "{text}");
             ensure!(!text.contains("ampacity_writes_total{outcome=\"refused\"}"), "{text}");
             Ok(())
         })
