@@ -172,6 +172,10 @@ fn everybody_may_do_what_is_theirs_and_is_told_why_not_what_is_not() -> Result<(
         let mut wrong = Vec::new();
         for case in &table.cases {
             wrong.extend(play(&test.admin(), &table, &known, case).await?);
+            // Each is waited for; a few tell enough.
+            if wrong.len() == 3 {
+                break;
+            }
         }
         assert_eq!(wrong, Vec::<String>::new());
         assert!(table.cases.len() > 100, "{}", table.cases.len());
