@@ -167,10 +167,6 @@ pub struct Hosted {
     /// What the customer is credited for each MWh curtailed, USD.
     #[serde(default)]
     pub curtailment_credit_per_mwh: Money,
-    /// Hours in a calendar month that the contract lets the site curtail.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 744))]
-    pub curtailable_hours_per_month: i32,
 }
 
 /// What the operator last saw of a fleet.

@@ -30,8 +30,11 @@ pub struct Observation<'a> {
     pub events: &'a [EventSeen],
     /// True draw by side, W, overhead and auxiliaries of a hall included.
     pub side_watts: Sides<Watts>,
-    /// What all miners truly yield, if it was looked at in this tick; the last one holds until the next.
+    /// What all miners of the site's own truly yield, if it was looked at in this tick; the last one holds until the
+    /// next.
     pub hashrate: Option<GigahashPerSecond>,
+    /// What hosted miners pay and are credited.
+    pub hosting: Hosting,
     /// The price of power with adders, by the feed, whoever leads.
     pub price: Option<UsdPerMwh>,
     /// Expected mining revenue, by the feed.
@@ -42,8 +45,19 @@ pub struct Observation<'a> {
     pub faults: &'a [&'a str],
     /// Whether at any node the bounds pass the limit in force, or nobody leads to say.
     pub in_doubt: bool,
+    /// Whether a person holds a load down.
+    pub locked_out: bool,
     /// Setpoint writes accepted so far.
     pub orders: u64,
+}
+
+/// What customers owe for their machines, and what the site owes them, USD an hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Hosting {
+    /// The hosting rate on what their machines draw.
+    pub paid: f64,
+    /// The credit on what was withheld from them.
+    pub credited: f64,
 }
 
 /// One node of the tree.
@@ -134,8 +148,10 @@ pub struct Setting {
     pub pool_fee: Ppm,
     /// What all miners draw that fit the site, flat out, W: for the comparison.
     pub flat_out_watts: Watts,
-    /// What they yield.
+    /// What those of the site's own yield.
     pub flat_out_hashrate: GigahashPerSecond,
+    /// What customers pay for theirs: thousandths of USD an hour.
+    pub flat_out_hosting: i64,
 }
 
 impl Setting {
@@ -143,7 +159,7 @@ impl Setting {
     /// halls at their nameplates.
     pub fn of(spec: &WorldSpec) -> Self {
         let (mut pool_fee, mut room, mut beside) = (Ppm::ZERO, Watts::ZERO, Watts::ZERO);
-        let (mut watts, mut hashrate) = (0_i64, 0_i64);
+        let (mut watts, mut hashrate, mut hosting) = (0_i64, 0_i64, 0_i64);
         for object in &spec.objects {
             match object {
                 Object::PowerBudget(budget) => {
@@ -157,8 +173,15 @@ impl Setting {
                     let fleet = &fleet.spec;
                     let containers = i64::from(fleet.containers);
                     let best = fleet.curve.iter().map(|point| point.gigahash_per_second).max().unwrap_or(0);
-                    watts += fleet.presets().get() * containers;
-                    hashrate += best * i64::from(fleet.miners_per_container) * containers;
+                    let draw = fleet.presets().get() * containers;
+                    watts += draw;
+                    match &fleet.ownership.hosted {
+                        // µUSD/MWh × W are 10⁻¹² USD an hour.
+                        Some(hosted) => {
+                            hosting += mul_div(hosted.hosting_rate_per_mwh.usd_per_mwh().get(), draw, 1_000_000_000)
+                        }
+                        None => hashrate += best * i64::from(fleet.miners_per_container) * containers,
+                    }
                 }
                 Object::GpuPool(pool) => {
                     let nodes = pool.annotations().get(NODES_ANNOTATION).and_then(|nodes| nodes.parse().ok());
@@ -175,6 +198,7 @@ impl Setting {
             pool_fee,
             flat_out_watts: Watts::new(fits),
             flat_out_hashrate: GigahashPerSecond::new(mul_div(hashrate, fits, watts)),
+            flat_out_hosting: mul_div(hosting, fits, watts),
         }
     }
 }
@@ -198,7 +222,13 @@ pub struct Judge {
     over_ms: i64,
     energy_mwh: Sides<f64>,
     energy_cost: Sides<f64>,
+    /// Losses, and what else flows at the site's meter for no side.
+    beside_mwh: f64,
+    beside_cost: f64,
     mined: f64,
+    hosting_credit: f64,
+    /// When something last could call for an emergency.
+    alarmed: Option<Time>,
     flat_out: f64,
     hashrate: GigahashPerSecond,
     leases: Leases,
@@ -225,7 +255,11 @@ impl Judge {
             over_ms: 0,
             energy_mwh: Sides::default(),
             energy_cost: Sides::default(),
+            beside_mwh: 0.0,
+            beside_cost: 0.0,
             mined: 0.0,
+            hosting_credit: 0.0,
+            alarmed: None,
             flat_out: 0.0,
             hashrate: GigahashPerSecond::ZERO,
             leases: Leases::default(),
@@ -244,7 +278,11 @@ impl Judge {
             self.over_ms = self.over_ms.saturating_add(span.get());
         }
         self.energy(seen, span);
-        self.leases.observe(seen, span);
+        if alarming(seen) {
+            self.alarmed = Some(seen.now);
+        }
+        let alarm = self.alarmed.is_some_and(|at| seen.now.since(at) <= ALARM_LASTS);
+        self.leases.observe(seen, alarm, span);
         self.faults.observe(seen);
     }
 
@@ -256,8 +294,11 @@ impl Judge {
             let kept = 1.0 - self.setting.pool_fee.get() as f64 / 1e6;
             gross * kept * span.get() as f64 / 86_400_000.0
         };
-        let (mined, flat_out) = (earns(self.hashrate), earns(self.setting.flat_out_hashrate));
+        let hours = span.get() as f64 / 3.6e6;
+        let mined = earns(self.hashrate) + seen.hosting.paid * hours;
+        let flat_out = earns(self.setting.flat_out_hashrate) + self.setting.flat_out_hosting as f64 / 1e3 * hours;
         self.mined += mined;
+        self.hosting_credit += seen.hosting.credited * hours;
         let flat_energy = mwh(self.setting.flat_out_watts, span);
         self.flat_out += flat_out - flat_energy * price;
         let watts = seen.side_watts;
@@ -270,6 +311,11 @@ impl Judge {
             let used = mwh(watts, span);
             *energy += used;
             *cost += used * price;
+        }
+        if let Some(site) = seen.nodes.first() {
+            let beside = mwh(site.true_watts - watts.mining - watts.gpu - watts.power, span);
+            self.beside_mwh += beside;
+            self.beside_cost += beside * price;
         }
     }
 
@@ -291,8 +337,10 @@ impl Judge {
             energy_mwh: self.energy_mwh,
             revenue_usd: Sides { mining: self.mined, gpu: sums.rent.gpu, power: sums.rent.power },
             energy_cost_usd: self.energy_cost,
-            credits_usd: sums.credit,
-            against_always_on_usd: mining_margin - self.flat_out + saved_on_leases,
+            losses_mwh: self.beside_mwh,
+            losses_cost_usd: self.beside_cost,
+            credits_usd: sums.credit + self.hosting_credit,
+            against_always_on_usd: mining_margin - self.hosting_credit - self.flat_out + saved_on_leases,
             leases: self.leases.accounts(now),
             faults: self.faults.accounts(),
             seconds_over_limit: self.over_ms as f64 / 1_000.0,
@@ -301,6 +349,19 @@ impl Judge {
             ticks: self.ticks,
         }
     }
+}
+
+/// A limit may take watts so long before it begins: what takes longer has its notice.
+const ALARM_BEFORE: Span = Span::minutes(15);
+/// What called for an emergency may be over by the time that a lease is stopped for it.
+const ALARM_LASTS: Span = Span::minutes(5);
+
+/// Whether anything could call for an emergency: a limit of an event, a person's lockout, bounds above a breaker.
+fn alarming(seen: &Observation<'_>) -> bool {
+    let limited = |event: &EventSeen| {
+        event.seen <= seen.now && event.from.before(ALARM_BEFORE) <= seen.now && seen.now < event.until
+    };
+    seen.in_doubt || seen.locked_out || seen.events.iter().any(limited)
 }
 
 /// Whether anything is over a limit that has had its time.

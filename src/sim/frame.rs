@@ -129,7 +129,11 @@ pub struct Account {
     pub revenue_usd: Sides<f64>,
     /// Cost of the energy at the price of each moment, by side, USD.
     pub energy_cost_usd: Sides<f64>,
-    /// Credits owed to tenants, USD.
+    /// Losses of transformers and cables, and what else the site's meter counts that no side draws, MWh.
+    pub losses_mwh: f64,
+    /// Their cost at the price of each moment, USD.
+    pub losses_cost_usd: f64,
+    /// Credits owed to tenants and hosted customers, USD.
     pub credits_usd: f64,
     /// What was earned by not using power that could be sold, against running everything flat out, USD.
     pub against_always_on_usd: f64,

@@ -81,12 +81,14 @@ fn sides(text: &mut String, account: &Account) {
     row("revenue, USD", revenue, sum(revenue), 0);
     row("energy cost, USD", cost, sum(cost), 0);
     row("margin, USD", &margin, sum(&margin), 0);
-    let mut single = |name: &str, usd: f64| {
-        let _ = writeln!(text, "  {name:<62}{:>14}", number(usd, 0));
+    let mut single = |name: &str, value: f64, decimals: usize| {
+        let _ = writeln!(text, "  {name:<62}{:>14}", number(value, decimals));
     };
-    single("credits owed to tenants, USD", -account.credits_usd);
-    single("margin less credits, USD", sum(&margin) - account.credits_usd);
-    single("against running everything flat out, USD", account.against_always_on_usd);
+    single("losses and auxiliaries, MWh", account.losses_mwh, 1);
+    single("their cost, USD", -account.losses_cost_usd, 0);
+    single("credits owed, USD", -account.credits_usd, 0);
+    single("margin less these, USD", sum(&margin) - account.losses_cost_usd - account.credits_usd, 0);
+    single("against running everything flat out, USD", account.against_always_on_usd, 0);
 }
 
 fn leases(text: &mut String, account: &Account) {
@@ -220,6 +222,8 @@ mod tests {
             energy_mwh: Sides { mining: 1_234.56, gpu: 123.4, power: 480.0 },
             revenue_usd: Sides { mining: 98_765.0, gpu: 45_678.0, power: 12_000.0 },
             energy_cost_usd: Sides { mining: 40_000.0, gpu: 4_000.0, power: 15_000.0 },
+            losses_mwh: 3.5,
+            losses_cost_usd: 105.0,
             credits_usd: 55.0,
             against_always_on_usd: 4_321.0,
             leases: BTreeMap::from([("tenant-a/llm-pretrain".to_owned(), lease)]),
@@ -240,8 +244,10 @@ By side                       mining           GPU         power         total
   revenue, USD                98,765        45,678        12,000       156,443
   energy cost, USD            40,000         4,000        15,000        59,000
   margin, USD                 58,765        41,678        -3,000        97,443
-  credits owed to tenants, USD                                             -55
-  margin less credits, USD                                              97,388
+  losses and auxiliaries, MWh                                              3.5
+  their cost, USD                                                         -105
+  credits owed, USD                                                        -55
+  margin less these, USD                                                97,283
   against running everything flat out, USD                               4,321
 
 Leases                      curtailed / may  emergency notices     MWh     rent  credit     lost

@@ -74,14 +74,15 @@ struct Cut {
 }
 
 impl Leases {
-    pub(super) fn observe(&mut self, seen: &Observation<'_>, span: Span) {
+    /// `alarm`: something could have called for an emergency just now.
+    pub(super) fn observe(&mut self, seen: &Observation<'_>, alarm: bool, span: Span) {
         for lease in seen.leases {
             if !self.kept.contains_key(lease.name) {
                 self.kept.insert(lease.name.to_owned(), Kept::new(lease, seen.now));
             }
             let Some(kept) = self.kept.get_mut(lease.name) else { continue };
             kept.energy(seen, lease, span);
-            if let Some(broken) = kept.terms(lease, seen.now, span)
+            if let Some(broken) = kept.terms(lease, alarm, seen.now, span)
                 && self.broken.len() < BROKEN_MAX
             {
                 self.broken.push(format!("{}: {broken} at {}", lease.name, api_time(seen.now).0));
@@ -144,7 +145,7 @@ impl Kept {
     }
 
     /// Follows the grant, and says what was broken in this tick.
-    fn terms(&mut self, lease: &LeaseSeen<'_>, now: Time, span: Span) -> Option<String> {
+    fn terms(&mut self, lease: &LeaseSeen<'_>, alarm: bool, now: Time, span: Span) -> Option<String> {
         let before = self.notice;
         if let Some((given, _)) = lease.notice
             && before.is_none_or(|before| before.0 != given)
@@ -172,7 +173,7 @@ impl Kept {
         let mut cut = self.cut.unwrap_or(Cut { spent: Span::ZERO, told: false, counted: false });
         let broken = if lease.emergency {
             self.emergency += span;
-            None
+            (begins && !alarm).then(|| "stopped in an emergency with nothing the matter".to_owned())
         } else {
             self.curtailed += span;
             cut.spent += span;

@@ -23,11 +23,13 @@ fn quiet(now: i64) -> Observation<'static> {
         events: &[],
         side_watts: Sides::default(),
         hashrate: None,
+        hosting: Hosting::default(),
         price: None,
         hashprice: None,
         leases: &[],
         faults: NONE,
         in_doubt: false,
+        locked_out: false,
         orders: 0,
     }
 }
@@ -63,6 +65,11 @@ struct Does {
 
 /// A lease of 1 MW at 900 USD/MWh, second by second.
 fn judged(terms: &Terms, seconds: i64, does: impl Fn(i64) -> Does) -> Judge {
+    judged_under(terms, seconds, true, does)
+}
+
+/// The same; `locked_out`: a person's lockout stands, so that emergencies have their reason.
+fn judged_under(terms: &Terms, seconds: i64, locked_out: bool, does: impl Fn(i64) -> Does) -> Judge {
     let mut judge = judge();
     for now in 1..=seconds {
         let does = does(now);
@@ -80,7 +87,12 @@ fn judged(terms: &Terms, seconds: i64, does: impl Fn(i64) -> Does) -> Judge {
             emergency: does.emergency,
             lost_gpu_hours: 0.0,
         };
-        judge.observe(&Observation { leases: &[lease], price: Some(UsdPerMwh::dollars(1_500)), ..quiet(now) });
+        judge.observe(&Observation {
+            leases: &[lease],
+            price: Some(UsdPerMwh::dollars(1_500)),
+            locked_out,
+            ..quiet(now)
+        });
     }
     judge
 }
@@ -216,6 +228,35 @@ fn allowances_are_held_by_window_by_day_and_by_curtailment() {
     assert_eq!(broken(&terms(), 1_200, next_window), Vec::<String>::new());
     let restless = |now: i64| if now < 180 { cut(now, 100, 160, 170) } else { cut(now, 120, 185, 190) };
     assert!(broken(&terms(), 300, restless)[0].contains("curtailed after running for 15 s, class says 30 s"));
+}
+
+#[test]
+fn an_emergency_with_nothing_the_matter_is_a_broken_term_for_whoever_is_stopped() {
+    let called = |_| Does { emergency: true, granted: 0, notice: None, acknowledged: false };
+    let does =
+        move |now| if (100..200).contains(&now) { called(now) } else { Does { granted: ALL, ..Does::default() } };
+    let broken = judged_under(&terms(), 300, false, does).account(at(300)).broken_terms;
+    assert_eq!(broken, ["a/l: stopped in an emergency with nothing the matter at 1970-01-01T00:01:40Z"]);
+    assert_eq!(judged_under(&terms(), 300, true, does).account(at(300)).broken_terms, Vec::<String>::new());
+}
+
+#[test]
+fn customers_pay_their_rate_for_what_they_draw_and_are_credited_for_the_rest_and_losses_cost_the_site() {
+    let mut judge = judge();
+    for hour in 1..=10 {
+        judge.observe(&Observation {
+            price: Some(UsdPerMwh::dollars(30)),
+            side_watts: Sides { mining: Watts::mega(1), ..Sides::default() },
+            nodes: &[NodeSeen { limit: Watts::mega(2), true_watts: Watts::kilo(1_050) }],
+            hosting: Hosting { paid: 68.0, credited: 6.0 },
+            ..quiet(hour * 3_600)
+        });
+    }
+    let account = judge.account(at(36_000));
+    let round = |x: f64| (x * 1e6).round() / 1e6;
+    assert_eq!((round(account.revenue_usd.mining), round(account.credits_usd)), (680.0, 60.0));
+    assert_eq!((round(account.losses_mwh), round(account.losses_cost_usd)), (0.5, 15.0));
+    assert_eq!(round(account.against_always_on_usd), 680.0 - 300.0 - 60.0);
 }
 
 #[test]

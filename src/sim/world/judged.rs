@@ -5,7 +5,7 @@ use crate::api::grid_event::{EventType, GridEventSpec};
 use crate::api::manifest::Object as Manifest;
 use crate::api::{LoadKind as ApiKind, PowerBudgetSpec};
 use crate::operator::observe;
-use crate::sim::account::{EventSeen, Judge, LeaseSeen, NodeSeen, Observation, Setting};
+use crate::sim::account::{EventSeen, Hosting, Judge, LeaseSeen, NodeSeen, Observation, Setting};
 use crate::sim::frame::{Account, Sides};
 use crate::sim::plant::{LoadKind, LoadSpec, Plant};
 use crate::sim::spec::WorldSpec;
@@ -15,7 +15,7 @@ use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{GigahashPerSecond, Span, Time, UsdPerMwh, UsdPerPhDay, Watts};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Stamp;
 use kube::ResourceExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 /// Prices are read and orders counted so often: prices change on whole minutes.
@@ -28,12 +28,14 @@ const GPU_HOUR_MS: f64 = 3_600_000.0;
 pub(super) struct Judged {
     judge: Judge,
     budget: PowerBudgetSpec,
-    /// By load of the plant: whether it is a GPU node, and where it hangs.
-    loads: Vec<(bool, NodeId)>,
+    /// By load of the plant.
+    loads: Vec<Seat>,
     /// Feeders of halls that tenants run.
     halls: Vec<NodeId>,
     /// Grid events that stand, and when each was first there to be seen.
     events: BTreeMap<String, (GridEventSpec, Time)>,
+    /// Lockouts that stand.
+    lockouts: BTreeSet<String>,
     /// Accepted leases as the last leader knew them, and whether a checkpoint was acknowledged.
     contracts: BTreeMap<String, (Contract, bool)>,
     lost_gpu_hours: BTreeMap<String, f64>,
@@ -42,6 +44,35 @@ pub(super) struct Judged {
     /// By load: the last order seen, for counting.
     orders: BTreeMap<String, (i64, i64)>,
     ordered: u64,
+}
+
+/// A load of the plant.
+struct Seat {
+    gpu: bool,
+    node: NodeId,
+    hosted: Option<Contracted>,
+}
+
+/// A container of a customer's machines: what is paid and credited for a MWh, and what it draws when nothing is withheld.
+#[derive(Clone, Copy)]
+struct Contracted {
+    rate: UsdPerMwh,
+    credit: UsdPerMwh,
+    full: Watts,
+}
+
+impl Contracted {
+    /// The contract of each fleet that has one.
+    fn by_fleet(objects: &[Manifest]) -> BTreeMap<String, Self> {
+        let contracted = |object: &Manifest| {
+            let Manifest::MiningFleet(fleet) = object else { return None };
+            let hosted = fleet.spec.ownership.hosted.as_ref()?;
+            let (rate, credit) = (hosted.hosting_rate_per_mwh, hosted.curtailment_credit_per_mwh);
+            let (rate, credit) = (rate.usd_per_mwh(), credit.usd_per_mwh());
+            Some((fleet.name_any(), Self { rate, credit, full: fleet.spec.presets() }))
+        };
+        objects.iter().filter_map(contracted).collect()
+    }
 }
 
 impl Judged {
@@ -53,13 +84,20 @@ impl Judged {
         let mut halls: Vec<NodeId> = spec.objects.iter().filter_map(hall).collect();
         halls.sort_unstable();
         halls.dedup();
-        let load = |(_, load): &(String, LoadSpec)| (matches!(load.kind, LoadKind::GpuNode(_)), load.node);
+        let contracts = Contracted::by_fleet(&spec.objects);
+        let seat = |(name, load): &(String, LoadSpec)| {
+            let gpu = matches!(load.kind, LoadKind::GpuNode(_));
+            let fleet = name.rsplit_once('-').map_or("", |(fleet, _)| fleet);
+            let hosted = contracts.get(fleet).copied().filter(|_| !gpu);
+            Seat { gpu, node: load.node, hosted }
+        };
         Self {
             judge: Judge::new(Setting::of(spec)),
             budget: budget.clone(),
-            loads: loads.iter().map(load).collect(),
+            loads: loads.iter().map(seat).collect(),
             halls,
             events: BTreeMap::new(),
+            lockouts: BTreeSet::new(),
             contracts: BTreeMap::new(),
             lost_gpu_hours: BTreeMap::new(),
             price: None,
@@ -158,25 +196,40 @@ impl Judged {
                 power: self.halls.iter().map(|hall| plant.true_watts(*hall)).sum(),
             },
             hashrate: devices.then(|| self.hashrate(&plant)),
+            hosting: self.hosting(&plant),
             price: self.price,
             hashprice: self.hashprice,
             leases: &leases,
             faults: &faults,
             in_doubt,
+            locked_out: !self.lockouts.is_empty(),
             orders: self.ordered,
         });
     }
 
     /// What the loads that `of` chooses (by whether they are GPU nodes, and where) truly draw.
     fn draw(&self, plant: &Plant, of: impl Fn(bool, NodeId) -> bool) -> Watts {
-        let here = self.loads.iter().enumerate().filter(|(_, (gpu, node))| of(*gpu, *node));
+        let here = self.loads.iter().enumerate().filter(|(_, seat)| of(seat.gpu, seat.node));
         here.map(|(at, _)| plant.load_watts(at)).sum()
     }
 
-    /// What all miners truly yield.
+    /// What the site's own miners truly yield.
     fn hashrate(&self, plant: &Plant) -> GigahashPerSecond {
-        let miners = self.loads.iter().enumerate().filter(|(_, (gpu, _))| !gpu);
-        GigahashPerSecond::new(miners.map(|(at, _)| plant.yields(at)).sum())
+        let own = self.loads.iter().enumerate().filter(|(_, seat)| !seat.gpu && seat.hosted.is_none());
+        GigahashPerSecond::new(own.map(|(at, _)| plant.yields(at)).sum())
+    }
+
+    /// What customers pay for what their machines truly draw, and are credited for the rest.
+    fn hosting(&self, plant: &Plant) -> Hosting {
+        let mut sum = Hosting::default();
+        for (at, seat) in self.loads.iter().enumerate() {
+            let Some(contract) = seat.hosted else { continue };
+            let drawn = plant.load_watts(at);
+            let usd = |price: UsdPerMwh, watts: Watts| price.get() as f64 / 1e6 * watts.get() as f64 / 1e6;
+            sum.paid += usd(contract.rate, drawn);
+            sum.credited += usd(contract.credit, (contract.full - drawn).at_least_zero());
+        }
+        sum
     }
 
     /// A limit of a grid event against the truth; none for an obligation, or a feeder that is not there.
@@ -223,17 +276,23 @@ impl World {
         self.judged.as_ref().map_or_else(Account::default, |judged| judged.judge.account(self.now))
     }
 
-    /// Keeps what is applied or deleted where the judge needs it.
+    /// Keeps what is applied where the judge needs it.
     pub(super) fn note_event(&mut self, object: &Manifest) {
-        if let (Manifest::GridEvent(event), Some(judged)) = (object, &mut self.judged) {
-            judged.applied(event.name_any(), event.spec.clone(), self.now);
+        let Some(judged) = &mut self.judged else { return };
+        match object {
+            Manifest::GridEvent(event) => judged.applied(event.name_any(), event.spec.clone(), self.now),
+            Manifest::Lockout(lockout) => drop(judged.lockouts.insert(lockout.name_any())),
+            _ => {}
         }
     }
 
-    /// Forgets an event that was deleted.
+    /// Forgets what was deleted.
     pub(super) fn forget_event(&mut self, key: &Key) {
-        if let (Kind::GridEvent, Some(judged)) = (key.kind, &mut self.judged) {
-            judged.deleted(&key.name);
+        let Some(judged) = &mut self.judged else { return };
+        match key.kind {
+            Kind::GridEvent => judged.deleted(&key.name),
+            Kind::Lockout => drop(judged.lockouts.remove(&*key.name)),
+            _ => {}
         }
     }
 }

@@ -247,6 +247,8 @@ pub(super) fn account() -> Account {
         energy_mwh: Sides { mining: 1_180.4, gpu: 88.1, power: 412.0 },
         revenue_usd: Sides { mining: 84_200.0, gpu: 41_900.0, power: 12_050.0 },
         energy_cost_usd: Sides { mining: 33_050.0, gpu: 3_010.0, power: 0.0 },
+        losses_mwh: 3.5,
+        losses_cost_usd: 105.0,
         credits_usd: 55.0,
         against_always_on_usd: 6_480.0,
         leases: [("tenant-a/llm-pretrain".to_owned(), lease)].into(),
