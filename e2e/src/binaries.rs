@@ -1,4 +1,5 @@
-//! Finds the control plane's binaries, or builds them from the pinned modules of `e2e/control-plane/go.mod`.
+//! Finds the control plane's binaries and Helm, or builds them from the pinned modules of `e2e/control-plane/go.mod` and
+//! `e2e/helm/go.mod`.
 //!
 //! They live outside the work tree, in `$AMPACITY_E2E_CACHE` (default `~/.cache/ampacity-e2e`), in a folder
 //! named by the hash of `go.mod`, `go.sum`, the Go version and the platform: another pin gets another folder. A binary
@@ -17,6 +18,9 @@ use anyhow::{Context, Result, anyhow, bail};
 
 /// Where the pinned modules and kwok's stages live.
 pub const CONTROL_PLANE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/control-plane");
+
+/// Where Helm's pinned module lives: it stands on other versions than the control plane's.
+const HELM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm");
 
 /// A build that takes longer is stuck: from empty caches two cores need about four minutes.
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -38,10 +42,12 @@ pub enum Program {
     Kubectl,
     /// kwok, which plays nodes.
     Kwok,
+    /// Helm, which is no part of a control plane.
+    Helm,
 }
 
 impl Program {
-    /// All of them, in the order in which they start.
+    /// Those of the control plane, in the order in which they start.
     pub const ALL: [Self; 6] =
         [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kwok, Self::Kubectl];
 
@@ -55,6 +61,7 @@ impl Program {
             Self::Scheduler => "kube-scheduler",
             Self::Kubectl => "kubectl",
             Self::Kwok => "kwok",
+            Self::Helm => "helm",
         }
     }
 
@@ -67,6 +74,7 @@ impl Program {
             Self::Scheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
+            Self::Helm => "helm.sh/helm/v3/cmd/helm",
         }
     }
 
@@ -79,7 +87,7 @@ impl Program {
     }
 }
 
-/// The folder that holds every [`Program`].
+/// The folder that holds every [`Program`] of a control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries(PathBuf);
 
@@ -91,30 +99,56 @@ impl Binaries {
     }
 }
 
-/// The binaries, built first where they are missing; `say` hears what is being done and how long it took.
+/// What is built together, from one `go.mod`.
+struct Set {
+    name: &'static str,
+    programs: &'static [Program],
+    modules: &'static Path,
+    /// How long it takes on two cores, from empty caches.
+    takes: &'static str,
+}
+
+fn control_plane() -> Set {
+    let modules = Path::new(CONTROL_PLANE);
+    Set { name: "control plane", programs: &Program::ALL, modules, takes: "about four minutes" }
+}
+
+/// The control plane's binaries, built first where they are missing; `say` hears what is being done and how long it took.
 ///
 /// # Errors
 /// If Go is missing or too old (says what to install), if the build fails (with Go's own last words), or if
 /// another build holds the lock for longer than a build may take.
 pub fn find_or_build(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
-    let modules = Path::new(CONTROL_PLANE);
-    let folder = cache_root()?.join(cache_key(modules)?);
-    if missing(&folder).is_empty() {
-        say(&format!("control plane: cached in {}", folder.display()));
-        return Ok(Binaries(folder));
-    }
-    fs::create_dir_all(&folder).with_context(|| format!("making the cache folder {}", folder.display()))?;
-    let lock = take_lock(&folder, say)?;
-    let wanted = missing(&folder);
-    if !wanted.is_empty() {
-        build(modules, &folder, &wanted, say)?;
-    }
-    drop(lock);
-    Ok(Binaries(folder))
+    Ok(Binaries(folder_of(&control_plane(), say)?))
 }
 
-fn missing(folder: &Path) -> Vec<Program> {
-    Program::ALL.into_iter().filter(|program| !folder.join(program.name()).is_file()).collect()
+/// The path of Helm, built first where it is missing. See [`find_or_build`].
+///
+/// # Errors
+/// As [`find_or_build`].
+pub fn helm(say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
+    let set = Set { name: "helm", programs: &[Program::Helm], modules: Path::new(HELM), takes: "about a minute" };
+    Ok(folder_of(&set, say)?.join(Program::Helm.name()))
+}
+
+fn folder_of(set: &Set, say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
+    let folder = cache_root()?.join(cache_key(set.modules)?);
+    if missing(set, &folder).is_empty() {
+        say(&format!("{}: cached in {}", set.name, folder.display()));
+        return Ok(folder);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("making the cache folder {}", folder.display()))?;
+    let lock = take_lock(set.name, &folder, say)?;
+    let wanted = missing(set, &folder);
+    if !wanted.is_empty() {
+        build(set, &folder, &wanted, say)?;
+    }
+    drop(lock);
+    Ok(folder)
+}
+
+fn missing(set: &Set, folder: &Path) -> Vec<Program> {
+    set.programs.iter().copied().filter(|program| !folder.join(program.name()).is_file()).collect()
 }
 
 fn cache_root() -> Result<PathBuf> {
@@ -161,10 +195,10 @@ fn directive(modules: &Path, name: &str) -> Result<String> {
         let mut words = line.split_whitespace();
         (words.next() == Some(name)).then(|| words.next().map(str::to_owned)).flatten()
     });
-    version.ok_or_else(|| anyhow!("e2e/control-plane/go.mod has no line that starts with {name:?}"))
+    version.ok_or_else(|| anyhow!("{} has no line that starts with {name:?}", modules.join("go.mod").display()))
 }
 
-fn take_lock(folder: &Path, say: &dyn Fn(&str)) -> Result<File> {
+fn take_lock(name: &str, folder: &Path, say: &dyn Fn(&str)) -> Result<File> {
     let path = folder.join(".lock");
     let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
     let started = Instant::now();
@@ -178,19 +212,21 @@ fn take_lock(folder: &Path, say: &dyn Fn(&str)) -> Result<File> {
             Err(TryLockError::WouldBlock) => {}
         }
         if started.elapsed() < Duration::from_millis(500) {
-            say("control plane: another run is building it; waiting for that one");
+            say(&format!("{name}: another run is building it; waiting for that one"));
         }
         std::thread::sleep(Duration::from_millis(500));
     }
 }
 
 /// Builds `wanted` beside their place and moves each there when all are whole. The caller holds the lock.
-fn build(modules: &Path, folder: &Path, wanted: &[Program], say: &(dyn Fn(&str) + Sync)) -> Result<()> {
+fn build(set: &Set, folder: &Path, wanted: &[Program], say: &(dyn Fn(&str) + Sync)) -> Result<()> {
     let started = Instant::now();
     let names: Vec<&str> = wanted.iter().map(|program| program.name()).collect();
     say(&format!(
-        "control plane: building {} from source (once; from empty caches about four minutes on two cores)",
-        names.join(", ")
+        "{}: building {} from source (once; from empty caches {} on two cores)",
+        set.name,
+        names.join(", "),
+        set.takes
     ));
     let half_done = folder.join(".building");
     // What an interrupted build left: nobody else is building while we hold the lock.
@@ -198,39 +234,50 @@ fn build(modules: &Path, folder: &Path, wanted: &[Program], say: &(dyn Fn(&str) 
         fs::remove_dir_all(&half_done).context("removing what an interrupted build left")?;
     }
     fs::create_dir(&half_done).context("making a folder to build in")?;
-    let kubernetes = directive(modules, "k8s.io/kubernetes")?;
+    let flags = version_flags(set.modules)?;
     let go = Command::new("go")
-        .args(["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", &version_flags(&kubernetes), "-o"])
+        .args(["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", &flags, "-o"])
         .arg(&half_done)
         .args(wanted.iter().map(|program| program.package()))
         .env("CGO_ENABLED", "0")
-        .current_dir(modules)
+        .current_dir(set.modules)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .context("starting go build")?;
-    watch_build(go, started, say)?;
+    watch_build(set.name, go, started, say)?;
     for program in wanted {
         let from = half_done.join(program.built_name());
         fs::rename(&from, folder.join(program.name()))
             .with_context(|| format!("go build left no {}", from.display()))?;
     }
     fs::remove_dir_all(&half_done).context("removing the folder that was built in")?;
-    say(&format!("control plane: built in {:.0} s, kept in {}", started.elapsed().as_secs_f64(), folder.display()));
+    let took = started.elapsed().as_secs_f64();
+    say(&format!("{}: built in {took:.0} s, kept in {}", set.name, folder.display()));
     Ok(())
 }
 
-/// Without these a server says that it is `v0.0.0-master+$Format…`.
-fn version_flags(version: &str) -> String {
-    let mut numbers = version.trim_start_matches('v').split('.');
+/// Without these a server says that it is `v0.0.0-master+$Format…`, and Helm takes a cluster that it is not connected to
+/// for version 1.20.
+fn version_flags(modules: &Path) -> Result<String> {
+    let kubernetes = directive(Path::new(CONTROL_PLANE), "k8s.io/kubernetes")?;
+    let mut numbers = kubernetes.trim_start_matches('v').split('.');
     let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    let prefix = "-X k8s.io/component-base/version.git";
-    format!("-s -w {prefix}Version={version} {prefix}Major={major} {prefix}Minor={minor}")
+    if modules == Path::new(CONTROL_PLANE) {
+        let prefix = "-X k8s.io/component-base/version.git";
+        return Ok(format!("-s -w {prefix}Version={kubernetes} {prefix}Major={major} {prefix}Minor={minor}"));
+    }
+    let (helm, prefix) = (directive(modules, "helm.sh/helm/v3")?, "-X helm.sh/helm/v3");
+    let of = |package: &str| {
+        format!("{prefix}/{package}.k8sVersionMajor={major} {prefix}/{package}.k8sVersionMinor={minor}")
+    };
+    let (chart, lint) = (of("pkg/chartutil"), of("pkg/lint/rules"));
+    Ok(format!("-s -w {prefix}/internal/version.version={helm} {chart} {lint}"))
 }
 
 /// Waits for `go build -v`, saying now and then how far it is: it prints one line a package.
-fn watch_build(mut go: Child, started: Instant, say: &(dyn Fn(&str) + Sync)) -> Result<()> {
+fn watch_build(name: &str, mut go: Child, started: Instant, say: &(dyn Fn(&str) + Sync)) -> Result<()> {
     let lines = go.stderr.take().context("go build has no stderr")?;
     let packages = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -246,7 +293,7 @@ fn watch_build(mut go: Child, started: Instant, say: &(dyn Fn(&str) + Sync)) -> 
             if said.elapsed() > SAY_EVERY {
                 said = Instant::now();
                 let done = packages.load(Ordering::Relaxed);
-                say(&format!("control plane: {:.0} s, {done} packages compiled", started.elapsed().as_secs_f64()));
+                say(&format!("{name}: {:.0} s, {done} packages compiled", started.elapsed().as_secs_f64()));
             }
             std::thread::sleep(Duration::from_millis(200));
         };
@@ -280,27 +327,26 @@ mod tests {
         let modules = Path::new(CONTROL_PLANE);
         let kubernetes = directive(modules, "k8s.io/kubernetes")?;
         assert_eq!(
-            version_flags(&kubernetes),
+            version_flags(modules)?,
             format!(
                 "-s -w -X k8s.io/component-base/version.gitVersion={kubernetes} \
                  -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
             )
         );
-        assert_eq!(
-            directive(modules, "k8s.io/nosuch").map_err(|error| error.to_string()),
-            Err("e2e/control-plane/go.mod has no line that starts with \"k8s.io/nosuch\"".to_owned())
-        );
+        let why = format!("{CONTROL_PLANE}/go.mod has no line that starts with \"k8s.io/nosuch\"");
+        assert_eq!(directive(modules, "k8s.io/nosuch").map_err(|error| error.to_string()), Err(why));
+        assert!(version_flags(Path::new(HELM))?.contains(" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36 "));
         Ok(())
     }
 
     #[test]
     fn every_program_is_a_tool_of_the_pinned_modules() -> Result<()> {
-        let text = fs::read_to_string(Path::new(CONTROL_PLANE).join("go.mod"))?;
-        let absent: Vec<_> = Program::ALL
-            .into_iter()
-            .filter(|program| !text.lines().any(|line| line.trim() == program.package()))
-            .collect();
-        assert_eq!(absent, []);
+        let programs = Program::ALL.map(|program| (CONTROL_PLANE, program));
+        for (modules, program) in programs.into_iter().chain([(HELM, Program::Helm)]) {
+            let text = fs::read_to_string(Path::new(modules).join("go.mod"))?;
+            let named = |line: &str| line.trim().trim_start_matches("tool ") == program.package();
+            assert!(text.lines().any(named), "{}", program.name());
+        }
         Ok(())
     }
 }

@@ -14,13 +14,14 @@
 //! }
 //! ```
 //!
-//! [`binaries`] builds etcd and the parts of Kubernetes from pinned Go modules, once, outside the work
-//! tree; [`plain`] starts them; [`proxy`] puts faults between a client and the API server; [`wait`] is the
+//! [`binaries`] builds etcd, the parts of Kubernetes and Helm from pinned Go modules, once, outside the work
+//! tree; [`plain`] starts them, [`helm`] runs Helm; [`proxy`] puts faults between a client and the API server; [`wait`] is the
 //! only way to wait. `e2e/run` does all of it with one command.
 
 pub mod binaries;
 pub mod binary;
 pub mod definitions;
+pub mod helm;
 pub mod identity;
 pub mod plain;
 pub mod process;

@@ -15,7 +15,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build what is missing of the control plane's binaries.
+    /// Build what is missing of the control plane's binaries and of Helm.
     Build,
     /// Start a control plane; it runs until SIGTERM, SIGINT or the end of this process.
     Up {
@@ -27,7 +27,10 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Build => binaries::find_or_build(&|line| println!("{line}")).map(drop),
+        Command::Build => {
+            binaries::find_or_build(&|line| println!("{line}"))?;
+            binaries::helm(&|line| println!("{line}")).map(drop)
+        }
         Command::Up { kubeconfig } => {
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(up(kubeconfig))
         }

@@ -39,20 +39,23 @@ fn schemas_of_all_kinds() -> Vec<(String, Value)> {
 }
 
 #[test]
-fn the_definitions_in_crds_are_those_of_this_code() {
-    let folder = root("crds");
+fn the_definitions_in_crds_and_in_their_chart_are_those_of_this_code() {
     let write = std::env::var_os("AMPACITY_WRITE_CRDS").is_some();
     let made = crd::files().unwrap();
-    for (name, text) in &made {
-        if write {
-            std::fs::write(folder.join(name), text).unwrap();
+    let names: BTreeSet<&String> = made.iter().map(|(name, _)| name).collect();
+    for at in ["crds", "charts/ampacity-crds/files"] {
+        let folder = root(at);
+        for (name, text) in &made {
+            if write {
+                std::fs::write(folder.join(name), text).unwrap();
+            }
+            let kept = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+            assert!(kept == *text, "{at}/{name} drifted: AMPACITY_WRITE_CRDS=1 cargo test -p ampacity crds");
         }
-        let kept = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-        assert!(kept == *text, "crds/{name} drifted: AMPACITY_WRITE_CRDS=1 cargo test -p ampacity crds");
+        let kept = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let kept: Vec<String> = kept.collect();
+        assert_eq!(kept.iter().collect::<BTreeSet<_>>(), names, "{at}");
     }
-    let names: BTreeSet<String> = made.into_iter().map(|(name, _)| name).collect();
-    let kept = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    assert_eq!(kept.collect::<BTreeSet<_>>(), names);
 }
 
 fn assert_compiles(schema: &CompiledSchema, path: &str) {

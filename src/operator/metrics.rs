@@ -58,6 +58,7 @@ pub struct Metrics {
     limit: Family<OfNode, Gauge>,
     bound: Family<OfNode, Gauge>,
     measured: Family<OfNode, Gauge>,
+    measured_age: Family<OfNode, Real>,
     headroom: Family<OfNode, Gauge>,
     over_limit: Family<OfNode, Counter<f64, AtomicU64>>,
     allocated: Family<OfSide, Gauge>,
@@ -87,6 +88,7 @@ impl Default for Metrics {
             limit: Family::default(),
             bound: Family::default(),
             measured: Family::default(),
+            measured_age: Family::default(),
             headroom: Family::default(),
             over_limit: Family::default(),
             allocated: Family::default(),
@@ -114,6 +116,7 @@ impl Metrics {
         registry.register("node_limit_watts", "Limit in force, events included", self.limit.clone());
         registry.register("node_bound_watts", "Sum of the bounds of the loads below", self.bound.clone());
         registry.register("node_measured_watts", "Newest reading of the node's meter", self.measured.clone());
+        registry.register("node_measured_age_seconds", "Its age, by the sample's own time", self.measured_age.clone());
         registry.register(
             "node_headroom_watts",
             "What may still be raised below; negative: over",
@@ -174,6 +177,7 @@ impl Metrics {
         for family in [&self.limit, &self.bound, &self.measured, &self.headroom] {
             family.clear();
         }
+        self.measured_age.clear();
         for family in [&self.energy_price, &self.energy_price_age, &self.hashprice, &self.hashprice_age] {
             family.clear();
         }
@@ -197,11 +201,16 @@ impl Metrics {
                 }
             };
             let limit = site.plan.as_ref().and_then(|plan| plan.nodes.get(at)).map_or(node.limit, |node| node.limit);
-            let measured = site.meters.get(at).copied().flatten().map(|reading| reading.watts);
+            let reading = site.meters.get(at).copied().flatten();
+            let measured = reading.map(|reading| reading.watts);
             set(&self.limit, Some(limit));
             set(&self.bound, sums.get(at).copied());
             set(&self.headroom, headroom.get(at).copied());
             set(&self.measured, measured);
+            if let Some(reading) = reading {
+                let age = now.since(reading.time).at_least_zero();
+                self.measured_age.get_or_create(&label).set(age.get() as f64 / 1e3);
+            }
             let over = self.over_limit.get_or_create(&label);
             if measured.is_some_and(|watts| watts > limit) {
                 over.inc_by(elapsed_seconds);
