@@ -202,8 +202,9 @@ async fn ended(part: &Part) -> Result<(Option<i32>, String)> {
 /// How many machines the file says are at work.
 fn working(state: &Path) -> Result<i64> {
     let state: Value = serde_json::from_slice(&std::fs::read(state)?)?;
-    let runs = state["limiters"].as_array().cloned().unwrap_or_default();
-    Ok(runs.iter().filter(|run| run[1]["Watts"].is_i64()).filter_map(|run| run[0].as_i64()).sum())
+    let runs = state.get("limiters").and_then(Value::as_array).cloned().unwrap_or_default();
+    let capped = |run: &&Value| run.pointer("/1/Watts").is_some_and(Value::is_i64);
+    Ok(runs.iter().filter(capped).filter_map(|run| run.get(0)?.as_i64()).sum())
 }
 
 #[test]
@@ -369,7 +370,7 @@ async fn pods_are_made(test: &Test) -> Result<BTreeMap<String, Pod>> {
     api.delete("bench-s21-1-agent", &DeleteParams::default()).await?;
     let again = async || Ok(two(test).await?.filter(|pods| uids(pods) != uids(&made)));
     let again = until("another in its place", SOON, again).await?;
-    assert_eq!(uids(&again)[0], uids(&made)[0], "the other is left alone");
+    assert_eq!(uids(&again).first(), uids(&made).first(), "the other is left alone");
     Ok(again)
 }
 
@@ -423,6 +424,6 @@ fn template(pod: &Pod, load: &str) -> Result<()> {
         ensure!(at(pointer) == is, "{pointer}: {} and not {is}", at(pointer));
     }
     let args: Vec<String> = serde_json::from_value(at("/spec/containers/0/args"))?;
-    let named = args.windows(2).find(|pair| pair[0] == "--load").map(|pair| pair[1].as_str());
+    let named = args.iter().skip_while(|arg| *arg != "--load").nth(1).map(String::as_str);
     (named == Some(load)).then_some(()).ok_or_else(|| anyhow!("{args:?}"))
 }
