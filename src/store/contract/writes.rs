@@ -21,6 +21,9 @@ fn pair(end: &mut dyn End, name: &str) -> Result<(Client, Client, Key), String> 
     faulty.until(end, "the load", |c| c.objects.contains_key(&load))?;
     // From here on the line stands: what is sent next needs no handshake first.
     faulty.accepted(end, order(&load, 1_000, 1, Some(900_000)))?;
+    // And both watches have shown it: what is not shown later was not on its way already.
+    reaches(end, &mut good, &load, 1)?;
+    reaches(end, &mut faulty, &load, 1)?;
     Ok((good, faulty, load))
 }
 
