@@ -146,7 +146,7 @@ pub fn whatsminer_percent() -> Behaviour {
 pub struct Cooling {
     /// Heat that the loop holds, J/K: about 2.4 m³ of coolant (assumed).
     pub heat_capacity: f64,
-    /// Carried away with fans at full, W/K: 2.2 MW at 22 K (assumed).
+    /// Carried away with fans at full, W/K: all of it at 15 K, so that the loop stays at 52 °C in air of 37 °C (assumed).
     pub most: f64,
     /// Carried away with fans off, W/K (assumed).
     pub least: f64,
@@ -160,7 +160,7 @@ pub struct Cooling {
 pub const FREEZES_AT: f64 = 1.0;
 /// Above this the miners stop themselves, °C: boards are "hot" at 65 (markets.md 2.6), the loop some 10 K cooler.
 pub const STOPS_AT: f64 = 55.0;
-/// Below this, after such a stop, somebody may wake them again, °C.
+/// Below this, after such a stop, they work again, °C (assumed).
 const COOLED_AT: f64 = 45.0;
 /// Fans start here and are at full 10 K above, °C (assumed).
 const FANS_FROM: f64 = 32.0;
@@ -173,7 +173,7 @@ impl Cooling {
         let full = watts.get() as f64;
         Self {
             heat_capacity: full * 4.5,
-            most: full / 22.0,
+            most: full / 15.0,
             least: full / 1_100.0,
             pump_watts: full * 0.01,
             fan_watts: full * 0.02,
@@ -211,8 +211,9 @@ impl Loop {
         Self { celsius: 35.0, frozen: false, overheated: false, fans: 0.3, fans_out_until: now, at: now }
     }
 
-    /// Lets heat flow from the last call up to now. Returns whether the miners stop themselves now.
-    pub(super) fn advance(&mut self, of: &Cooling, heat: Watts, air: f64, now: Time) -> bool {
+    /// Lets heat flow from the last call up to now. Returns true where the miners stop themselves now, and false where
+    /// they work again.
+    pub(super) fn advance(&mut self, of: &Cooling, heat: Watts, air: f64, now: Time) -> Option<bool> {
         let span = now.since(self.at).get().max(0);
         self.at = now;
         // Fans follow the loop within seconds: longer spans are taken in parts.
@@ -226,9 +227,9 @@ impl Loop {
             self.celsius = goal + (self.celsius - goal) * (-seconds * carried / of.heat_capacity).exp();
         }
         self.frozen |= self.celsius < FREEZES_AT;
-        let stops = !self.overheated && self.celsius > STOPS_AT;
-        self.overheated = stops || (self.overheated && self.celsius > COOLED_AT);
-        stops
+        let was = self.overheated;
+        self.overheated = self.celsius > if was { COOLED_AT } else { STOPS_AT };
+        (self.overheated != was).then_some(self.overheated)
     }
 
     /// What pumps and fans draw, W.

@@ -118,6 +118,8 @@ pub(super) struct Device {
     /// Says ok, reads back what it was told, and does not change its draw before this.
     pub(super) wedged_until: Time,
     pub(super) dead: bool,
+    /// It stopped itself for heat: its limiter stands, and it works again once it has cooled.
+    tripped: bool,
     pub(super) busy_until: Time,
 }
 
@@ -151,6 +153,7 @@ impl Device {
             dark_until: now,
             wedged_until: now,
             dead: false,
+            tripped: false,
             busy_until: now,
         };
         device.draw = Draw::still(device.goal(of), now);
@@ -163,6 +166,7 @@ impl Device {
             return 0.0;
         }
         let held = match self.limiter {
+            _ if self.tripped => return of.sleep_watts,
             Limiter::Asleep => return of.sleep_watts,
             Limiter::Watts(watts) => watts.get() as f64,
             Limiter::Unlimited => of.full_watts,
@@ -175,6 +179,9 @@ impl Device {
 
     /// What it yields of its class's unit, as far as its draw has got.
     pub(super) fn yields(&self, of: &Behaviour, now: Time) -> f64 {
+        if self.tripped {
+            return 0.0;
+        }
         let goal = self.goal(of);
         let Limiters::Ladder(steps) = &of.class.limiters else {
             let full = of.yields.last().copied().unwrap_or(0) as f64;
@@ -187,6 +194,14 @@ impl Device {
         };
         let full = at.and_then(|at| of.yields.get(at)).copied().unwrap_or(0) as f64;
         if goal <= 0.0 { 0.0 } else { full * (self.draw.at(now) / goal).min(1.0) }
+    }
+
+    /// Stops itself for heat, whatever it was told, or works again.
+    pub(super) fn trip(&mut self, tripped: bool, of: &Behaviour, now: Time) {
+        if self.tripped != tripped {
+            self.tripped = tripped;
+            self.move_on(of, now);
+        }
     }
 
     /// Moves towards its goal from where it is: from sleep it boots first.

@@ -102,11 +102,8 @@ impl Load {
         let devices = self.bank.watts();
         let beside = match &self.kind {
             LoadKind::Container(cooling) => {
-                if self.cooling.advance(cooling, devices, air, now) {
-                    // Too hot: every miner stops itself, whatever it was told.
-                    self.bank.change(None, now, |device, of| {
-                        let _ = device.set(Limiter::Asleep, of, now);
-                    });
+                if let Some(tripped) = self.cooling.advance(cooling, devices, air, now) {
+                    self.bank.change(None, now, |device, of| device.trip(tripped, of, now));
                 }
                 self.cooling.draws(cooling)
             }

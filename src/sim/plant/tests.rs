@@ -213,16 +213,23 @@ fn a_loop_below_its_thermal_floor_freezes_in_the_winter_and_above_it_does_not() 
 
 #[test]
 fn fans_keep_a_full_container_cool_and_without_them_the_miners_stop_themselves() {
-    let (full, _) = after_hours(Weather::TEXAS_SUMMER, cap(2794), 24);
-    assert!(!full.overheated && full.celsius < 55.0, "{full:?}");
+    // To the hottest hour of the second day: 21:46 UTC is a quarter to four there.
+    let (full, _) = after_hours(Weather::TEXAS_SUMMER, cap(2794), 36);
+    assert!(!full.overheated && full.celsius > 50.0 && full.celsius < 55.0, "{full:?}");
     let load = miners(s19k_pro_luxos(), 700, cap(2794));
     let plant = Arc::new(Mutex::new(Plant::new(&spec(vec![load]), &tree(), at(0))));
-    plant.lock().unwrap().inject(Fault::FansStop { load: 0, until: at(86_400_000) }, at(0));
+    plant.lock().unwrap().inject(Fault::FansStop { load: 0, until: at(800_000) }, at(0));
     (1..=600).for_each(|second| {
         drawn(&plant, second * 1_000);
     });
     assert!(plant.lock().unwrap().cooling(0).unwrap().overheated);
     assert_eq!(drawn(&plant, 700_000), 700 * 25);
+    // With fans again the loop cools, and what the miners were told still stands.
+    (701..=3_000).for_each(|second| {
+        drawn(&plant, second * 1_000);
+    });
+    assert!(!plant.lock().unwrap().cooling(0).unwrap().overheated);
+    assert!(drawn(&plant, 3_001_000) > 700 * 2_700);
 }
 
 /// Runs an inventory over a plant for some time; returns its agent's view and the highest ratio of truth to ceiling.
