@@ -44,10 +44,11 @@ fn sites(schemas: &Schemas) -> Result<[Site; 3]> {
         .replacen("demo-nodes: \"12\"", "demo-nodes: \"8\"", 1)
         .replacen("demo-nodes: \"12\"", "demo-nodes: \"7\"", 1)
         .replace("gpus: 64", "gpus: 40");
+    let thousand = thousand().replace("\nkind:", "\napiVersion: ampacity.dev/v1alpha1\nkind:");
     Ok([
         Site { name: "20 loads, an hour", loads: 20, minutes: 60, objects: read(&twenty)? },
         Site { name: "built-in, 29 loads, an hour", loads: 29, minutes: 60, objects: read(day::SITE)? },
-        Site { name: "1,000 loads, ten minutes", loads: 1_000, minutes: 10, objects: read(&thousand())? },
+        Site { name: "1,000 loads, ten minutes", loads: 1_000, minutes: 10, objects: read(&thousand)? },
     ])
 }
 
