@@ -15,7 +15,6 @@ use super::site::Site;
 use super::{Options, Purpose, Purposed};
 use crate::api::common::LoadKind;
 use crate::api::controllable_load::LoadOwner;
-use crate::api::power_budget::Mode;
 use crate::api::{AGENT_TEMPLATE_ANNOTATION, BUDGET_LABEL, LOAD_LABEL, OWNER_LABEL};
 use crate::digest::sha256_hex;
 use crate::store::{Key, Kind, PodFacts, Write};
@@ -215,7 +214,7 @@ pub(super) fn due(
     let form = form(&options.namespace, pods);
     let mut writes = Vec::new();
     let mut made = 0;
-    let active = sites.values().filter(|site| is_active(site));
+    let active = sites.values().filter(|site| site.ledger.is_some() && site.is_active());
     for one in active.flat_map(|site| decide(&rows(site, cache, &options.namespace), &form)) {
         let Some((key, write)) = write(one, cache, options, pods) else { continue };
         let makes = matches!(one, Do::Make(_));
@@ -233,10 +232,6 @@ pub(super) fn due(
         }
     }
     writes
-}
-
-fn is_active(site: &Site) -> bool {
-    site.ledger.is_some() && site.tables.as_ref().is_some_and(|t| t.budget.spec.policy.mode == Mode::Active)
 }
 
 /// The loads of a site that need an agent pod: containers that are there and not released. One that no fleet wants any
