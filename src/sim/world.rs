@@ -7,6 +7,7 @@
 mod feeds;
 mod judged;
 mod made;
+mod obliged;
 mod shown;
 mod trouble;
 
