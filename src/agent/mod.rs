@@ -253,13 +253,14 @@ impl Agent {
             proved: count(Standing::Proved),
             silent: count(Standing::Silent),
             contradicting: count(Standing::Contradicting) + count(Standing::Stubborn) + count(Standing::Foreign),
+            idle: u32::try_from(self.inventory.idle(now)).unwrap_or(u32::MAX),
         }
     }
 
     /// Where it stands, as it is told over the link and measured.
     pub fn report(&self, now: Time) -> Report {
         let beat = self.guard.heartbeat(now);
-        let drawing = self.inventory.draws_up_to();
+        let (drawing, unused) = (self.inventory.draws_up_to(), self.inventory.unused());
         Report {
             load: self.options.load.name.clone(),
             holder: self.options.holder,
@@ -269,8 +270,12 @@ impl Agent {
             measured: Some(drawing),
             error: drawing.part(SENSOR_ERROR),
             sampled: now,
+            unused,
             devices: self.counts(now),
-            wants_more: self.guard.limit().is_some_and(|limit| self.inventory.usable(now) > limit),
+            // Who leaves more unused than its sensors may be off has no use for more, whatever others of it could take.
+            wants_more: self.guard.limit().is_some_and(|limit| {
+                self.inventory.usable(now) > limit && unused <= limit.part(SENSOR_ERROR)
+            }),
             note: String::new(),
         }
     }

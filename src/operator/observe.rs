@@ -184,9 +184,10 @@ impl Site {
                 setpoint: ledger.view(id).map_or(row.terms.nameplate, |view| view.setpoint),
                 bound: ledger.bound(id, now),
                 proof_within: row.terms.proof_within,
-                // What it takes of its award is what its limiters let through: safety counts that, however little flows.
+                // What it takes of its award is what its limiters let through: safety counts that, however little flows. What
+                // has long been left unused is the first that its agent lowers when the award is trimmed.
                 measured: heard.and_then(|r| {
-                    let watts = r.measured?.max(r.ceiling.unwrap_or_default());
+                    let watts = r.measured?.max(r.ceiling.unwrap_or_default() - r.unused);
                     Some(Reading { watts, error: r.error, time: r.sampled })
                 }),
                 drawn: heard.and_then(|report| report.measured),

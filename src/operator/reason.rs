@@ -109,7 +109,9 @@ pub fn sentence(reason: &Reason, names: &Names<'_>) -> String {
         Reason::Floor => "at its floor, which is never sold".into(),
         Reason::NoLease => "no lease runs here: lowest caps".into(),
         Reason::Leased { lease } => format!("runs lease {}", names.lease(*lease)),
-        Reason::Trimmed => "uses less than it could have: the rest went to others".into(),
+        Reason::Trimmed { unused, since } => {
+            format!("leaves {unused} unused since {}: others may have them", names.time(*since))
+        }
         Reason::Notice { deadline } => format!("notice given: falls at {}", names.time(*deadline)),
         Reason::Curtailed { value, price: cost } => {
             format!("power costs {} USD/MWh; comes back below {}", price(*cost), price(*value))
@@ -178,7 +180,7 @@ pub const fn word(reason: &Reason) -> &'static str {
         Reason::Floor => "Floor",
         Reason::NoLease => "NoLease",
         Reason::Leased { .. } => "Leased",
-        Reason::Trimmed => "Trimmed",
+        Reason::Trimmed { .. } => "Trimmed",
         Reason::Notice { .. } => "Notice",
         Reason::Curtailed { .. } => "Curtailed",
         Reason::AllowanceSpent { .. } => "AllowanceSpent",
@@ -258,7 +260,10 @@ mod tests {
             (Reason::NoLease, "no lease runs here: lowest caps"),
             (Reason::Leased { lease: 0 }, "runs lease tenant-a/llm"),
             (Reason::Leased { lease: 1 }, "runs lease number 1"),
-            (Reason::Trimmed, "uses less than it could have: the rest went to others"),
+            (
+                Reason::Trimmed { unused: Watts::kilo(320), since: at(-25) },
+                "leaves 320 kW unused since 11:35: others may have them",
+            ),
             (Reason::Notice { deadline: at(30) }, "notice given: falls at 12:30"),
             (
                 Reason::Curtailed { value: usd(8000), price: usd(12_000) },

@@ -153,7 +153,12 @@ pub enum Reason {
         lease: u32,
     },
     /// It uses less than it could have; the rest went to others.
-    Trimmed,
+    Trimmed {
+        /// What it had and did not use, W.
+        unused: Watts,
+        /// Since when.
+        since: Time,
+    },
     /// A notice runs; the grant falls at its deadline.
     Notice {
         /// When.

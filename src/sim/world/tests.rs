@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::check::Schemas;
 use crate::market::series::Series;
-use crate::sim::plant::faults::Rates;
+use crate::sim::plant::faults::{Fault, Rates};
 use crate::sim::plant::weather::Weather;
 
 const SITE: &str = r#"
@@ -131,4 +131,28 @@ fn chaos_passes_no_limit() {
         run(&mut world, 60);
         assert_eq!((seed, world.seconds_over_limit()), (seed, 0.0));
     }
+}
+
+#[test]
+fn what_a_container_without_fans_leaves_unused_goes_to_others_and_comes_back_when_it_has_cooled() {
+    let mut world = World::new(spec(1, Mishaps::None)).unwrap();
+    run(&mut world, 30);
+    let until = world.now.after(Span::minutes(240));
+    let now = world.now;
+    world.plant.lock().unwrap().inject(Fault::FansStop { load: 0, until }, now);
+    let at = |world: &mut World| {
+        let load = world.frame().loads.remove("old-0").unwrap();
+        (load.setpoint_watts, load.ceiling_watts, load.reason)
+    };
+    let (before, ..) = at(&mut world);
+    run(&mut world, 60);
+    let (trimmed, ceiling, why) = at(&mut world);
+    assert!(trimmed < before / 2, "{trimmed} of {before}");
+    assert!(ceiling.is_some_and(|ceiling| ceiling <= trimmed), "{ceiling:?}");
+    assert!(why.contains("unused since"), "{why}");
+    // It asks by the clock, and is lowered again as long as its fans stand; once they run it keeps what it is given.
+    run(&mut world, 300);
+    let (back, ..) = at(&mut world);
+    assert!(back > before * 9 / 10, "{back} of {before}");
+    assert_eq!(world.seconds_over_limit(), 0.0);
 }

@@ -49,7 +49,12 @@ pub(super) enum Cap {
     /// It was stopped too recently.
     Off(Time),
     /// It does not use more.
-    Trim,
+    Trim {
+        /// What it leaves, W.
+        unused: Watts,
+        /// Since when.
+        since: Time,
+    },
     /// There is no price to decide by.
     NoPrice,
 }
@@ -65,7 +70,7 @@ impl Cap {
             }
             Self::Meter(node) => Reason::StaleMeter { node },
             Self::Off(until) => Reason::MinimumOff { until },
-            Self::Trim => Reason::Trimmed,
+            Self::Trim { unused, since } => Reason::Trimmed { unused, since },
             Self::NoPrice => Reason::NoPrice,
         }
     }
@@ -224,11 +229,12 @@ fn of_container(range: &mut Range, snapshot: &Snapshot, load: &Load, fleet: &Fle
     }
     let keeps = range.floor + least_step(fleet, range.most - range.floor);
     range.trim = hold::trim::trim(memory, load, keeps, &snapshot.policy, snapshot.now);
-    if let Some(most) = range.trim.most {
+    if let Some(trimmed) = range.trim.trimmed {
         // Up to a whole step: never below what it uses.
-        let above = (most - range.floor).at_least_zero();
+        let above = (trimmed.most - range.floor).at_least_zero();
         let whole = if fleet.indivisible { range.most - range.floor } else { -((-above).floor_to(fleet.step)) };
-        range.cap(range.floor + whole, Cap::Trim);
+        let most = range.floor + whole;
+        range.cap(most, Cap::Trim { unused: (trimmed.of - most).at_least_zero(), since: trimmed.since });
     }
 }
 

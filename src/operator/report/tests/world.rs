@@ -292,6 +292,7 @@ impl World {
                 measured: Some(setpoint),
                 error: Watts::ZERO,
                 sampled: self.now,
+                unused: Watts::ZERO,
                 devices: Devices::default(),
                 wants_more: true,
                 note: String::new(),

@@ -3,7 +3,7 @@
 use super::world::{HALL_A, HALL_B, World, digest, event, kw, minutes, snapshot};
 use crate::decide::decide;
 use crate::guard::LoadId;
-use crate::memory::{LoadMemory, Ramp};
+use crate::memory::{LoadMemory, Ramp, Trimmed};
 use crate::plan::{LoadAward, Reason};
 use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Quote, TimedLimit};
 use crate::tree::NodeId;
@@ -180,7 +180,7 @@ proptest! {
                 switched: now.before(Span::seconds(ago)),
                 on: *watts > 50,
                 idle_since: None,
-                trimmed: trimmed.map(kw),
+                trimmed: trimmed.map(|most| Trimmed { most: kw(most), of: kw(1_188), since: Time::seconds(1_700_000_000) }),
             });
         }
         snapshot.limits = vec![event(now, HALL_A, kw(limit))];

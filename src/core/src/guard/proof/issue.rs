@@ -74,7 +74,7 @@ impl Inventory {
     fn plan(&mut self, now: Time) {
         self.plan_stale = false;
         let Some(limit) = self.limit else { return };
-        let (mut fixed, mut standings) = (self.overhead, Standings::default());
+        let (mut fixed, mut standings, mut idle) = (self.overhead, Standings::default(), Standings::default());
         let mut sink = Vec::new();
         for (place, (device, class)) in self.each().enumerate() {
             if device.lost(class, &self.policy, now) {
@@ -83,17 +83,25 @@ impl Inventory {
                     sink.push(place);
                 }
             } else if let Some(level) = self.stands(device, class) {
-                standings.put(device.class, level, place, now >= device.no_raise_before);
+                let may_rise = now >= device.no_raise_before && now >= device.rests_until;
+                let of = if device.is_idle() { &mut idle } else { &mut standings };
+                of.put(device.class, level, place, may_rise);
             }
         }
         let ladders: Vec<Ladder> = self.classes.iter().map(|class| class.ladder.clone()).collect();
-        let room = limit - fixed - standings.cost(&ladders);
-        if room < Watts::ZERO {
-            standings.lower(&ladders, -room);
-        } else if self.raise {
-            standings.raise(&ladders, room);
+        let room = |standings: &Standings, idle: &Standings| {
+            limit - fixed - standings.cost(&ladders) - idle.cost(&ladders)
+        };
+        // Those that do not use what they have fall first: nothing is lost with them.
+        idle.lower(&ladders, -room(&standings, &idle));
+        match room(&standings, &idle) {
+            short if short < Watts::ZERO => standings.lower(&ladders, -short),
+            left if self.raise => standings.raise(&ladders, left),
+            _ => {}
         }
-        let targets: Vec<(usize, usize)> = standings.iter().chain(sink.into_iter().map(|place| (place, 0))).collect();
+        self.rest(&idle, now);
+        let sink = sink.into_iter().map(|place| (place, 0));
+        let targets: Vec<(usize, usize)> = standings.iter().chain(idle.iter()).chain(sink).collect();
         for (place, level) in targets {
             self.touch(place, now, |device, class| {
                 // What was found between two steps stays where it is until the plan moves it.
@@ -105,6 +113,18 @@ impl Inventory {
             });
         }
         self.plan_stale = false;
+    }
+
+    /// Those that the plan lowers because they leave their watts unused do not ask for them again for a while.
+    fn rest(&mut self, idle: &Standings, now: Time) {
+        let lowered = |(place, level): &(usize, usize)| {
+            self.pair(*place).is_some_and(|(device, class)| self.stands(device, class).is_some_and(|from| *level < from))
+        };
+        let lowered: Vec<usize> = idle.iter().filter(lowered).map(|(place, _)| place).collect();
+        let until = now.after(self.policy.rest);
+        for place in lowered {
+            self.touch(place, now, |device, _| device.rests_until = until);
+        }
     }
 
     /// Where the plan takes a device to be. Without leave to raise, no higher than it is known to be already.
