@@ -29,7 +29,8 @@ pub struct Report {
     pub error: Watts,
     /// When that was sampled.
     pub sampled: Time,
-    /// Of the ceiling, what devices have left unused for long, W: they are the first to be lowered.
+    /// Of the ceiling, what no limiter lets through, and what devices have left unused for long, W: they are the first to
+    /// be lowered.
     pub unused: Watts,
     /// Devices in the inventory, proved, silent, and contradicting what they said.
     pub devices: Devices,

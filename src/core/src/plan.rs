@@ -120,6 +120,13 @@ pub enum Reason {
         name: String,
         /// Who.
         holder: String,
+        /// Since when.
+        since: Time,
+    },
+    /// A lockout or an event that concerns it exists and cannot be read: nothing is raised.
+    UnreadHold {
+        /// The object's kind and name.
+        name: String,
     },
     /// Started so recently that it runs on.
     MinimumOn {

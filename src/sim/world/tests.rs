@@ -135,7 +135,9 @@ fn chaos_passes_no_limit() {
 
 #[test]
 fn what_a_container_without_fans_leaves_unused_goes_to_others_and_comes_back_when_it_has_cooled() {
-    let mut world = World::new(spec(1, Mishaps::None)).unwrap();
+    let wide = SITE.replace("limitWatts: 900k", "limitWatts: 1200k").replace("limitWatts: 700k", "limitWatts: 900k");
+    let objects = crate::api::manifest::read("site.yaml", &wide, &Schemas::new().unwrap()).unwrap();
+    let mut world = World::new(WorldSpec { objects, ..spec(1, Mishaps::None) }).unwrap();
     run(&mut world, 30);
     let until = world.now.after(Span::minutes(240));
     let now = world.now;
@@ -145,14 +147,13 @@ fn what_a_container_without_fans_leaves_unused_goes_to_others_and_comes_back_whe
         (load.setpoint_watts, load.ceiling_watts, load.reason)
     };
     let (before, ..) = at(&mut world);
-    run(&mut world, 60);
-    let (trimmed, ceiling, why) = at(&mut world);
-    assert!(trimmed < before / 2, "{trimmed} of {before}");
+    let (trimmed, ceiling, why) = (0..60).map(|_| (run(&mut world, 1), at(&mut world)).1).min().unwrap();
+    assert!(trimmed < before / 4, "{trimmed} of {before}");
     assert!(ceiling.is_some_and(|ceiling| ceiling <= trimmed), "{ceiling:?}");
     assert!(why.contains("unused since"), "{why}");
     // It asks by the clock, and is lowered again as long as its fans stand; once they run it keeps what it is given.
-    run(&mut world, 300);
-    let (back, ..) = at(&mut world);
-    assert!(back > before * 9 / 10, "{back} of {before}");
+    run(&mut world, 330);
+    let (back, _, why) = at(&mut world);
+    assert!(back > before * 9 / 10, "{back} of {before}: {why}");
     assert_eq!(world.seconds_over_limit(), 0.0);
 }

@@ -173,8 +173,13 @@ fn a_load_whose_owner_cannot_be_read_stays_as_it_is_and_only_a_lockout_lowers_it
         assert_eq!(world.plan.loads[0], award(740, Reason::Unreadable), "at {price}");
     }
     let target = crate::snapshot::LockoutTarget::Load(LoadId(0));
-    world.snapshot.lockouts =
-        vec![crate::snapshot::Lockout { name: "a".into(), holder: "b".into(), target, limit: kw(5) }];
+    world.snapshot.lockouts = vec![crate::snapshot::Lockout {
+        name: "a".into(),
+        holder: "b".into(),
+        target,
+        limit: kw(5),
+        since: Time::ZERO,
+    }];
     world.run(Span::seconds(1), Span::seconds(1));
     assert_eq!(world.plan.loads[0].watts, kw(5));
 }

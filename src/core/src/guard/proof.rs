@@ -218,6 +218,11 @@ impl Inventory {
         self.top + self.overhead - lost_watts - idle
     }
 
+    /// What the devices count for, and the overhead, W: what is proved, or on its way.
+    pub fn counts(&self) -> Watts {
+        self.counted + self.overhead
+    }
+
     /// What devices count for and have not used for [`Policy::idle_after`], W: of the ceiling so much could be given to
     /// others, once it has been lowered. Never for safety.
     pub const fn unused(&self) -> Watts {

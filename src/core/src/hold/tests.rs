@@ -1,9 +1,9 @@
 use super::ramp::{Credit, Rates};
 use super::trim::{Trim, trim};
-use crate::memory::Trimmed;
 use super::*;
 use crate::guard::{Basis, Bound, LoadId};
 use crate::memory::Ramp;
+use crate::memory::Trimmed;
 use crate::snapshot::{Load, Member, Policy, Reading};
 use crate::tree::NodeId;
 use crate::units::Ppm;

@@ -1,8 +1,8 @@
 //! What is known of one device, and how a reading changes it.
 
 use super::class::Class;
-use super::idle::Idle;
 use super::facts::{DeviceReading, Identity, Limiter, Policy, SleepProof, Source, WriteAnswer, Written};
+use super::idle::Idle;
 use crate::units::{Time, Watts};
 
 /// A limiter that reads back the same since a moment.
@@ -118,7 +118,9 @@ impl Device {
 
     pub(super) fn book(&self, class: &Class, policy: &Policy, now: Time) -> Booked {
         let (counted, drawing, lost) = (self.counted(class), self.drawing(class), self.lost(class, policy, now));
-        let unused = if self.idle.long && !lost { counted - drawing } else { Watts::ZERO };
+        // One that is on its way down for it uses no more than before.
+        let idle = self.idle.long || self.rests_until > now;
+        let unused = if idle && !lost { counted - drawing } else { Watts::ZERO };
         Booked { counted, drawing, unused, level: self.level(class), lost }
     }
 

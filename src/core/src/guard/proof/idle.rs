@@ -7,6 +7,7 @@
 
 use super::class::Class;
 use super::facts::{DeviceReading, Limiter, Policy};
+use super::plan::Ladder;
 use crate::units::{Time, Watts};
 
 /// How long a device has drawn far below its limiter.
@@ -31,5 +32,59 @@ impl Idle {
         }
         let since = *self.since.get_or_insert(reading.asked_at);
         self.long = reading.asked_at.since(since) >= policy.idle_after;
+    }
+}
+
+/// What idle devices hold: each keeps it, or falls to its lowest state at once. By steps it would be idle anew at each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spare(Vec<Held>);
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    place: usize,
+    level: usize,
+    cost: Watts,
+    /// What its fall sets free, W.
+    most: Watts,
+    freed: bool,
+}
+
+impl Spare {
+    pub(super) fn put(&mut self, place: usize, level: usize, ladder: &Ladder) {
+        let cost = |level: usize| ladder.level(level).map_or(Watts::ZERO, |level| level.cost);
+        self.0.push(Held { place, level, cost: cost(level), most: cost(level) - cost(0), freed: false });
+    }
+
+    /// What they count for where they stand, W.
+    pub(super) fn cost(&self) -> Watts {
+        self.0.iter().map(|held| held.cost).sum()
+    }
+
+    /// What the fall of all of them sets free, W.
+    pub(super) fn most(&self) -> Watts {
+        self.0.iter().map(|held| held.most).sum()
+    }
+
+    /// Lets as many fall, the last first, as set `wanted` free, or all. Gives what they do set free, W.
+    pub(super) fn free(&mut self, wanted: Watts) -> Watts {
+        let mut free = Watts::ZERO;
+        for held in self.0.iter_mut().rev().filter(|held| held.most > Watts::ZERO) {
+            if free >= wanted {
+                break;
+            }
+            (held.freed, held.level) = (true, 0);
+            free += held.most;
+        }
+        free
+    }
+
+    /// Those that fall.
+    pub(super) fn freed(&self) -> Vec<usize> {
+        self.0.iter().filter(|held| held.freed).map(|held| held.place).collect()
+    }
+
+    /// Every device with its level.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.0.iter().map(|held| (held.place, held.level))
     }
 }

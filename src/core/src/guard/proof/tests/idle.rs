@@ -67,3 +67,18 @@ fn a_gpu_that_waits_for_work_leaves_nothing_unused() {
     rig.run(40 * 60);
     assert_eq!(stands(&rig), (0, 1_900, 0));
 }
+
+#[test]
+fn with_leave_to_raise_the_others_have_what_an_idle_one_holds() {
+    let mut rig = one_of_three_stops();
+    rig.command(2 * TOP + 500 + 300, false);
+    rig.run(30);
+    let stood = rig.told.len();
+    assert_eq!(stands(&rig).2, 0);
+    rig.run(24 * 60);
+    assert_eq!(stands(&rig).2, 1);
+    rig.command(2 * TOP + 500 + 301, true);
+    rig.run(30);
+    let limiters: Vec<Limiter> = rig.units.iter().map(|unit| unit.limiter).collect();
+    assert_eq!(limiters, [cap(2800), cap(2800), Asleep], "{:?}", rig.told.get(stood..));
+}
