@@ -8,11 +8,12 @@
 //! It is never given back by an operator: a site moves to another namespace by a person's hand. Stop the operators of the
 //! old namespace, release its loads, then take the field out of the status (`kubectl edit pb NAME --subresource status`).
 
-use super::Operator;
 use super::purpose::{Purpose, Purposed};
 use super::site::Site;
+use super::{Exit, Operator};
 use crate::api::power_budget::Leader;
 use crate::store::{Key, Status, Write};
+use ampacity_core::units::Time;
 
 /// How a site stands to the operators of one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +48,23 @@ fn take(site: &Site, namespace: &str, id: &str, epoch: u64) -> Option<Purposed> 
 }
 
 impl Operator {
+    /// Starts to lead every site that is this namespace's and is not led yet, or all of them `afresh`. Gives the claims on
+    /// those that are nobody's.
+    pub(super) fn lead_claimed(&mut self, epoch: u64, afresh: bool, now: Time) -> Result<Vec<Purposed>, Exit> {
+        let unled = self.sites.values().filter(|site| afresh || site.ledger.is_none());
+        let mut writes = Vec::new();
+        for name in unled.map(|site| site.name.clone()).collect::<Vec<_>>() {
+            let ours = self.claimed(&name, epoch, &mut writes);
+            if let Some(site) = self.sites.get_mut(&name).filter(|_| ours) {
+                site.lead(epoch, &self.cache, now)?;
+                self.stale_leases = true;
+            }
+        }
+        Ok(writes)
+    }
+
     /// Whether this leader may lead the site; what is to be written where it does not know yet, or may not.
-    pub(super) fn claimed(&mut self, name: &str, epoch: u64, writes: &mut Vec<Purposed>) -> bool {
+    fn claimed(&mut self, name: &str, epoch: u64, writes: &mut Vec<Purposed>) -> bool {
         let Some(site) = self.sites.get(name) else { return false };
         let own = &self.options.namespace;
         match of(site, own) {

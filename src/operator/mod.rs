@@ -352,15 +352,7 @@ impl Operator {
             Standing::Leading { epoch } => {
                 let fresh = self.leading.is_none();
                 self.leading = Some(epoch);
-                let unled = self.sites.values().filter(|site| fresh || site.ledger.is_none());
-                let mut writes = Vec::new();
-                for name in unled.map(|site| site.name.clone()).collect::<Vec<_>>() {
-                    let ours = self.claimed(&name, epoch, &mut writes);
-                    if let Some(site) = self.sites.get_mut(&name).filter(|_| ours) {
-                        site.lead(epoch, &self.cache, now)?;
-                        self.stale_leases = true;
-                    }
-                }
+                let writes = self.lead_claimed(epoch, fresh, now)?;
                 self.submit(ports, writes);
                 Ok(())
             }
