@@ -50,7 +50,7 @@ fn report(end: &mut dyn End) -> Outcome {
     let key = put_budget(end, &mut client, "report")?;
     let generation = client.objects.get(&key).and_then(|o| o.meta()).and_then(|m| m.generation);
     let kept = FeederNameplate { feeder: "hall-a".into(), nameplate_watts: WattsQuantity::new(7) };
-    let leader = Leader { id: "a".into(), epoch: 1 };
+    let leader = Leader { id: "a".into(), epoch: 1, namespace: None };
     let first = PowerBudgetStatus { nameplates: vec![kept], leader: Some(leader), ..PowerBudgetStatus::default() };
     let second = PowerBudgetStatus { leader: None, observed_generation: Some(1), ..first.clone() };
     let mut known = client.objects.get(&key).map(|o| o.revision().to_owned()).unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::lease::{Delivery, LeaseState, Notice, NoticeReason, RefusalReason, Re
 use crate::plan::Reason;
 use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Snapshot, TimedLimit};
 use crate::tree::NodeId;
-use crate::units::{Ppm, Span, Usd, UsdPerMwh, Watts};
+use crate::units::{Ppm, Span, Time, Usd, UsdPerMwh, Watts};
 
 /// Two containers and four GPU nodes; a flexible lease on two of those, a firm one on the others.
 fn two_leases() -> Snapshot {
@@ -152,14 +152,15 @@ fn where_the_terms_allow_caps_a_limit_lowers_the_cap_before_it_stops_anything() 
 fn a_lockout_on_a_node_leaves_the_leases_other_nodes_running_and_says_what_is_missing() {
     let mut world = settled(60);
     let target = LockoutTarget::Load(LoadId(2));
-    world.snapshot.lockouts = vec![Lockout { name: "psu".into(), holder: "ana".into(), target, limit: Watts::ZERO }];
+    world.snapshot.lockouts =
+        vec![Lockout { name: "psu".into(), holder: "ana".into(), target, limit: Watts::ZERO, since: Time::ZERO }];
     world.run(Span::seconds(1), Span::seconds(1));
     assert_eq!(world.watts()[2], Watts::ZERO);
     assert!(world.plan.loads[2].urgent);
     // Its pods there are gone, and no other node is free.
     world.snapshot.leases[0].placed.remove(0);
     let plan = decide(&world.snapshot, digest);
-    let held = Reason::Lockout { name: "psu".into(), holder: "ana".into() };
+    let held = Reason::Lockout { name: "psu".into(), holder: "ana".into(), since: Time::ZERO };
     assert_eq!((&plan.leases[0].reason, &plan.leases[1].reason), (&held, &Reason::Full));
     let full = Watts::new(7_600);
     assert_eq!(plan.loads[2..].iter().map(|l| l.watts).collect::<Vec<_>>(), [Watts::ZERO, full, full, full]);
