@@ -1,4 +1,4 @@
-//! An agent's loop in a cluster: once a second, and when the store has something.
+//! An agent's loop in a cluster: once a second, and when the store or the link has something.
 
 use super::metrics::Metrics;
 use super::{Agent, Ports};
@@ -13,6 +13,7 @@ use ampacity_core::units::{Time, Watts};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 /// An agent's surroundings in a cluster.
@@ -21,6 +22,8 @@ pub struct Shell<'a> {
     pub store: &'a mut KubeStore,
     /// The leading operator.
     pub link: &'a mut dyn Downlink,
+    /// Tells that the link has something to poll: a shed does not wait for the next turn.
+    pub link_wake: Arc<Notify>,
     /// The devices.
     pub devices: &'a mut dyn Devices,
     /// Who asks how it goes.
@@ -45,7 +48,7 @@ pub enum Ended {
 /// Turns until `stop` is there, or until it must not go on. Leaving changes nothing: no device is told anything, and what
 /// was stated stays stated, to be voided by a successor.
 pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = ()>) -> Ended {
-    let Shell { store, link, devices, health, mut clock, pace } = shell;
+    let Shell { store, link, link_wake, devices, health, mut clock, pace } = shell;
     let mut told = Told::default();
     let mut tick = tokio::time::interval(pace.tick);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -55,6 +58,7 @@ pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = 
             () = &mut stop => break Ended::Stopped,
             _ = tick.tick() => {}
             () = store.notified() => {}
+            () = link_wake.notified() => {}
         }
         let (started, now) = (Instant::now(), clock.now());
         agent.step(&mut Ports { store: &mut *store, link: &mut *link, devices: &mut *devices }, now);

@@ -13,6 +13,7 @@ fn options(image: &str) -> PodOptions {
         image: image.into(),
         service_account: "ampacity-agent".into(),
         device: "simulated".into(),
+        link: None,
         priority_class: Some("system-cluster-critical".into()),
     }
 }
@@ -257,7 +258,7 @@ impl World {
 
 fn operator(image: &str) -> Operator {
     let agents = AgentPods::Pods(options(image));
-    Operator::new(Options { name: "op".into(), namespace: "ampacity".into(), agents })
+    Operator::new(Options { name: "op".into(), namespace: "ampacity".into(), agents, link: String::new() })
 }
 
 fn shown(image: &str, pods: &[(&str, bool)]) -> Vec<(String, String, bool)> {

@@ -75,6 +75,7 @@ fn facts(holder: &str, epoch: u64, renewed: i64) -> LeadershipFacts {
         epoch,
         renewed: Time::seconds(renewed),
         duration: Span::seconds(10),
+        link: format!("{holder}:8443"),
         transitions: 0,
         revision: String::new(),
     }

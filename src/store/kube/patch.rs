@@ -1,6 +1,6 @@
 //! The bodies of writes.
 
-use super::facts::EPOCH_ANNOTATION;
+use super::facts::{EPOCH_ANNOTATION, LINK_ANNOTATION};
 use crate::api::{ControllableLoadStatus, LOCKED_OUT_ANNOTATION};
 use crate::store::object::{api_limit, api_order};
 use crate::store::{LEADERSHIP_NAME, LeadershipFacts};
@@ -69,8 +69,10 @@ pub(super) fn statement_patch(status: &ControllableLoadStatus, revision: Option<
 /// The leader's Lease.
 pub(super) fn lease_patch(facts: &LeadershipFacts) -> Value {
     let renewed = k8s_openapi::jiff::Timestamp::from_millisecond(facts.renewed.get()).unwrap_or_default();
+    let link = Some(&facts.link).filter(|link| !link.is_empty());
+    let annotations = json!({EPOCH_ANNOTATION: facts.epoch.to_string(), LINK_ANNOTATION: link});
     json!({
-        "metadata": {"name": LEADERSHIP_NAME, "annotations": {EPOCH_ANNOTATION: facts.epoch.to_string()}},
+        "metadata": {"name": LEADERSHIP_NAME, "annotations": annotations},
         "spec": {
             "holderIdentity": Some(&facts.holder).filter(|holder| !holder.is_empty()),
             "leaseDurationSeconds": i32::try_from(facts.duration.whole_seconds().max(1)).unwrap_or(i32::MAX),

@@ -345,7 +345,8 @@ impl World {
 }
 
 fn operator(name: &str) -> Operator {
-    let options = Options { name: name.into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere };
+    let options =
+        Options { name: name.into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere, link: String::new() };
     Operator::new(options)
 }
 
