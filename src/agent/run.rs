@@ -66,6 +66,7 @@ pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = 
         for written in store.take_written() {
             health.metrics.written(written.outcome);
         }
+        health.metrics.linked(link.is_up());
         health.turned(health.metrics.look(&agent, now));
         told.tell(&agent, now);
         if agent.is_overtaken() {
