@@ -370,6 +370,8 @@ mod tests {
             (format!("miner {rest}"), "--load <LOAD>"),
             ("miner --load a --name p".into(), "--device <DEVICE>"),
             ("miner --load a --name p --device asic".into(), "possible values: simulated"),
+            (format!("miner --load a {rest} --link"), "--link-tls-dir <LINK_TLS_DIR>"),
+            (format!("miner --load a {rest} --link-token-file t"), "--link[=<ADDRESS>]"),
         ] {
             let error = parse(&line).err().unwrap();
             assert!(error.contains(said), "{line}: {error}");

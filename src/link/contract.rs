@@ -186,8 +186,11 @@ fn agents_go_to_who_leads(end: &mut dyn End) {
     assert_eq!(a.poll(), []);
 }
 
+/// One case.
+pub(super) type Case = fn(&mut dyn End);
+
 /// Every case, by name.
-pub(super) const CASES: [(&str, fn(&mut dyn End)); 7] = [
+pub(super) const CASES: [(&str, Case); 7] = [
     ("a report arrives as it was made", a_report_arrives_as_it_was_made),
     ("the newest report", of_reports_in_a_row_the_newest_is_read_and_none_before_an_older_one),
     ("a shout reaches its own load alone", a_shout_reaches_its_own_load_alone),
