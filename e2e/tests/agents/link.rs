@@ -1,10 +1,10 @@
 //! The link over real TLS between real processes: tokens that the API server made for pods, certificates that the
 //! operator made, and a shed that does not wait for an API server that is frozen.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use ampacity::api::{ControllableLoad, PowerBudget};
+use ampacity::api::{ControllableLoad, GridEvent};
 use ampacity::link::grpc::certificates::AGENT_SECRET;
 use ampacity::link::grpc::identity::AUDIENCE;
 use ampacity::store::LEADERSHIP_NAME;
@@ -17,17 +17,21 @@ use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use super::bench::{Bench, FULL, SOON, ceiling, get, load, site, stated, told};
+use super::bench::{Bench, FULL, SITE, SOON, ceiling, get, load, site, stated, told};
 use super::pods::phase;
 
 /// All of it.
-const LIMIT: Duration = Duration::from_secs(420);
-/// The leader looks at a file of readings for a change so often, and a little more.
-const FILE_IS_READ_WITHIN: Duration = Duration::from_secs(20);
-/// A shed by the meter: the operator's turn of a second, and the link. Far below what the leadership lasts unrenewed.
+const LIMIT: Duration = Duration::from_secs(720);
+/// The utility's limit begins so much after it is known: more than a proof takes, which a shed is early by.
+const BEGINS_IN: Duration = Duration::from_secs(180);
+/// What the site has to respond to it.
+const RESPONSE: Duration = Duration::from_secs(300);
+/// So much before it has to, a site is down (the core's PLANNED_LEAD).
+const PLANNED_LEAD: Duration = Duration::from_secs(15);
+/// The operator's turn of a second, and the link. Far below what the leadership lasts unrenewed.
 const SHED_WITHIN: Duration = Duration::from_secs(5);
 /// Unaided, a node's agent writes its status every three seconds; linked, once a minute.
 const QUIET_FOR: Duration = Duration::from_secs(12);
@@ -69,17 +73,33 @@ async fn is_linked(port: u16) -> Result<bool> {
     Ok(get(port, "/metrics").await?.contains("ampacity_agent_link_up 1"))
 }
 
-/// Readings of the site's meter: little until `then`, and from then on more than the site may draw.
-fn meter(path: &Path, then: Option<SystemTime>) -> Result<()> {
-    let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_secs());
-    let utc = |seconds: u64| k8s_openapi::jiff::Timestamp::from_second(seconds as i64).map(|time| time.to_string());
-    let mut text = format!("time_utc,watts\n{},30000\n", utc(seconds(SystemTime::now())? - 60)?);
-    if let Some(then) = then {
-        text += &format!("{},230000\n{},230000\n", utc(seconds(then)?)?, utc(seconds(then)? + 30)?);
-    }
-    // In one step: it may be read just now.
-    std::fs::write(path.with_extension("new"), text)?;
-    Ok(std::fs::rename(path.with_extension("new"), path)?)
+/// A limit of the utility's: the site has to keep it from a while after now, and then has long to respond. The leader
+/// walks down to it before it begins; by themselves agents would keep it only when the time to respond is over.
+async fn limit(test: &Test) -> Result<()> {
+    let moment = |seconds: u64| {
+        let at = SystemTime::now() + Duration::from_secs(seconds);
+        let at = at.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        anyhow::Ok(k8s_openapi::jiff::Timestamp::from_second(at.try_into()?)?.to_string())
+    };
+    let event: GridEvent = serde_json::from_value(json!({
+        "apiVersion": "ampacity.dev/v1alpha1", "kind": "GridEvent", "metadata": {"name": "peak"},
+        "spec": {
+            "target": {"budget": SITE}, "limitWatts": "10k", "owner": "oncor", "reason": "transmission constraint",
+            "responseSeconds": RESPONSE.as_secs(), "start": moment(BEGINS_IN.as_secs())?, "end": moment(3_600)?,
+        },
+    }))?;
+    Api::all(test.admin()).create(&PostParams::default(), &event).await?;
+    Ok(())
+}
+
+/// When the leader will shed for that limit: from when on agents keep it by themselves, less what there is to respond,
+/// and less what plans come early.
+async fn shed_at(test: &Test) -> Result<SystemTime> {
+    let from = until("the limit in the load's order", SOON, async || {
+        Ok(load(test, MINER).await?.spec.schedule.first().map(|limit| limit.from.0))
+    })
+    .await?;
+    Ok(SystemTime::from(from) - RESPONSE - PLANNED_LEAD)
 }
 
 /// The operator, an agent of a container and one of a GPU node, all linked, each at all that it may draw.
@@ -90,7 +110,6 @@ struct Linked<'a> {
     _gpu: Part,
     miner_port: u16,
     gpu_port: u16,
-    meter: PathBuf,
 }
 
 const MINER: &str = "bench-s21-0";
@@ -100,13 +119,6 @@ async fn linked(test: &Test) -> Result<Linked<'_>> {
     definitions::install(&test.admin()).await?;
     site(test, 1).await?;
     let bench = Bench::new(test)?;
-    let readings = bench.plain.logs().join("meter.csv");
-    meter(&readings, None)?;
-    let source = json!({"file": {"path": readings.display().to_string()}});
-    let patch = json!({"spec": {"meter": {"source": source, "staleSeconds": 3600}}});
-    let budgets: Api<PowerBudget> = Api::all(test.admin());
-    budgets.patch(super::bench::SITE, &PatchParams::default(), &Patch::Merge(patch)).await?;
-
     let link = ["--link-address", "127.0.0.1:0", "--link-gpu-account", "default"];
     let operator = bench.operator("registry.example/ampacity:1", &link)?;
     let container = runs(test, &format!("{MINER}-agent")).await?;
@@ -129,7 +141,7 @@ async fn linked(test: &Test) -> Result<Linked<'_>> {
     }
     stated(test, MINER, "at full power", |s, to| to >= FULL && (FULL..=to).contains(&ceiling(s))).await?;
     stated(test, NODE, "capped", |s, to| to < 10_000 && ceiling(s) <= to).await?;
-    Ok(Linked { _bench: bench, operator, _miner: miner, _gpu: gpu, miner_port, gpu_port, meter: readings })
+    Ok(Linked { _bench: bench, operator, _miner: miner, _gpu: gpu, miner_port, gpu_port })
 }
 
 /// Which of two statuses of a load are different, over a while.
@@ -161,12 +173,13 @@ fn a_shed_reaches_agents_over_the_link_while_the_api_server_is_frozen() -> Resul
         let bound = node.status.as_ref().map(ceiling);
         ensure!(bound.is_some_and(|watts| watts <= node.spec.setpoint_watts.0), "{:?}", node.status);
 
+        limit(test).await?;
+        let then = shed_at(test).await?;
         let before = (load(test, MINER).await?, told(site.miner_port).await?);
-        let then = SystemTime::now() + FILE_IS_READ_WITHIN;
-        meter(&site.meter, Some(then))?;
         let second = Duration::from_secs(1);
+        // The ramp of this site takes a fraction of a second.
         tokio::time::sleep((then - second).duration_since(SystemTime::now())?).await;
-        ensure!(told(site.miner_port).await? == before.1, "the meter says nothing yet");
+        ensure!(told(site.miner_port).await? == before.1, "shed before its time");
 
         let api_server = test.plain()?.part(Program::ApiServer)?;
         api_server.freeze()?;
@@ -179,7 +192,7 @@ fn a_shed_reaches_agents_over_the_link_while_the_api_server_is_frozen() -> Resul
         let took = then.elapsed().unwrap_or_default();
         api_server.thaw()?;
         let shed = shed?;
-        eprintln!("{} W -> {shed} W, {took:?} after the meter; frozen for {:?}", before.1, frozen.elapsed());
+        eprintln!("{} W -> {shed} W, {took:?} after it was due; frozen for {:?}", before.1, frozen.elapsed());
 
         // It goes on: the order that was shouted is written down, and proved under the same leader.
         let epoch = before.0.spec.order.epoch;
