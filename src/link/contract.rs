@@ -45,7 +45,8 @@ pub(super) fn report(load: &str, sampled: i64) -> Report {
         measured: None,
         error: Watts::new(2),
         sampled: Time::seconds(sampled),
-        devices: Devices { total: 8, proved: 5, silent: 2, contradicting: 1 },
+        devices: Devices { total: 8, proved: 5, silent: 2, contradicting: 1, idle: 4 },
+        unused: Watts::new(3),
         wants_more: true,
         note: "waking".into(),
     }

@@ -32,6 +32,8 @@ pub(super) fn report(report: &Report) -> wire::Up {
         devices_proved: report.devices.proved,
         devices_silent: report.devices.silent,
         devices_contradicting: report.devices.contradicting,
+        devices_idle: report.devices.idle,
+        unused_watts: report.unused.get(),
         wants_more: report.wants_more,
         note: report.note.chars().take(NOTE_MOST).collect(),
     };
@@ -40,7 +42,12 @@ pub(super) fn report(report: &Report) -> wire::Up {
 
 /// A report of this load's agent. None: it says what cannot be, watts below zero.
 pub(super) fn read_report(load: &Arc<str>, holder: HolderId, report: wire::Report) -> Option<Report> {
-    let watts = [report.ceiling_watts.unwrap_or(0), report.measured_watts.unwrap_or(0), report.error_watts];
+    let watts = [
+        report.ceiling_watts.unwrap_or(0),
+        report.measured_watts.unwrap_or(0),
+        report.error_watts,
+        report.unused_watts,
+    ];
     watts.iter().all(|watts| *watts >= 0).then(|| Report {
         load: load.clone(),
         holder,
@@ -50,11 +57,13 @@ pub(super) fn read_report(load: &Arc<str>, holder: HolderId, report: wire::Repor
         measured: report.measured_watts.map(Watts::new),
         error: Watts::new(report.error_watts),
         sampled: Time::new(report.sampled_milliseconds),
+        unused: Watts::new(report.unused_watts),
         devices: Devices {
             total: report.devices,
             proved: report.devices_proved,
             silent: report.devices_silent,
             contradicting: report.devices_contradicting,
+            idle: report.devices_idle,
         },
         wants_more: report.wants_more,
         note: report.note.chars().take(NOTE_MOST).collect(),

@@ -74,6 +74,12 @@ pub struct Report {
     /// What the agent is doing, for people: at most 256 characters are kept.
     #[prost(string, tag = "12")]
     pub note: ::prost::alloc::string::String,
+    /// Of the ceiling, what no limiter lets through and what was left unused for long, W.
+    #[prost(int64, tag = "13")]
+    pub unused_watts: i64,
+    /// Devices that leave what they may draw unused.
+    #[prost(uint32, tag = "14")]
+    pub devices_idle: u32,
 }
 /// From the operator.
 #[derive(Clone, PartialEq, ::prost::Message)]
