@@ -69,7 +69,12 @@ async fn operate(
     let mut feeds = Market::new(std::path::Path::new("."));
     let health = Arc::new(Health::default());
     let (address, serving) = http::serve("127.0.0.1:0".parse()?, health.clone()).await?;
-    let options = Options { name: name.into(), namespace: test.namespace().into(), agents: AgentPods::Elsewhere };
+    let options = Options {
+        name: name.into(),
+        namespace: test.namespace().into(),
+        agents: AgentPods::Elsewhere,
+        link: String::new(),
+    };
     let shell = Shell {
         store: &mut store,
         link: &mut link,

@@ -37,6 +37,7 @@ pub struct Metrics {
     sequence: Gauge,
     proof_left: Gauge,
     orphaned: Gauge,
+    link_up: Gauge,
     devices: Family<OfStanding, Gauge>,
     tick: Histogram,
     writes: Family<OfOutcome, Counter>,
@@ -53,6 +54,7 @@ impl Default for Metrics {
             sequence: Gauge::default(),
             proof_left: Gauge::default(),
             orphaned: Gauge::default(),
+            link_up: Gauge::default(),
             devices: Family::default(),
             // 1 ms to 8 s: a turn is to take milliseconds.
             tick: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
@@ -83,6 +85,7 @@ impl Metrics {
         registry.register("order_sequence", "Its sequence", self.sequence.clone());
         registry.register("proof_left_seconds", "How long the proof still lives", self.proof_left.clone());
         registry.register("orphaned", "1 while the load is missing at the API server", self.orphaned.clone());
+        registry.register("link_up", "1 while reports reach the leading operator", self.link_up.clone());
         registry.register("devices", "Devices by how they stand", self.devices.clone());
         registry.register("tick_seconds", "Duration of one turn of the loop", self.tick.clone());
         registry.register("writes", "Status writes by what became of them", self.writes.clone());
@@ -96,6 +99,11 @@ impl Metrics {
     /// One write became this: a word of a short list.
     pub fn written(&self, outcome: &'static str) {
         self.writes.get_or_create(&OfOutcome { outcome }).inc();
+    }
+
+    /// Whether reports reach the leading operator.
+    pub fn linked(&self, is_up: bool) {
+        self.link_up.set(i64::from(is_up));
     }
 
     /// Looks at everything anew. Gives whether a ceiling stands.

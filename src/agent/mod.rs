@@ -65,9 +65,6 @@ pub struct Options {
     pub down_per_minute: Watts,
     /// How devices are read and proved.
     pub policy: Policy,
-    /// Whether heartbeats over the link carry the life of a proof. Where they do not, the status does: it is written
-    /// four times in the shortest life of one.
-    pub heartbeats: bool,
 }
 
 /// The agent of one load.
@@ -76,6 +73,8 @@ pub struct Agent {
     options: Options,
     guard: Guard,
     inventory: Inventory,
+    /// While no heartbeats are heard, the status carries the life of a proof, written so often.
+    unaided: Span,
     /// The newest command of the guard's: its number, the limit, and until when devices may be raised.
     command: Option<(u64, Watts, Option<Time>)>,
     /// That command asks for everything to be read back anew, and has not been handed on yet.
@@ -103,13 +102,14 @@ impl Agent {
     pub fn new(options: Options, devices: &dyn Devices, now: Time) -> Result<Self, InventoryError> {
         let described = devices.describe();
         let settle = described.classes.iter().map(|c| c.write_lives + c.settle).max().unwrap_or(Span::ZERO);
-        let renewal = if options.heartbeats { PROOF_RENEWAL } else { unaided_renewal(&described, &options.policy) };
+        let unaided = unaided_renewal(&described, &options.policy);
         let (holder, hold, down_per_minute) = (options.holder, options.hold, options.down_per_minute);
-        let config = Config { holder, settle, hold, down_per_minute, renewal };
+        let config = Config { holder, settle, hold, down_per_minute, renewal: unaided };
         Ok(Self {
             inventory: Inventory::new(described, options.policy, now)?,
             guard: Guard::new(config, now),
             options,
+            unaided,
             command: None,
             afresh: false,
             handed: 0,
@@ -156,15 +156,23 @@ impl Agent {
 
     /// One turn: what was seen, what the devices answered, what to do about it.
     pub fn step(&mut self, ports: &mut Ports<'_>, now: Time) {
+        self.guard.renew_every(if ports.link.is_up() { PROOF_RENEWAL } else { self.unaided });
         for seen in ports.store.poll() {
+            if let Seen::Object(Object::Leadership(facts)) = &seen
+                && !facts.link.is_empty()
+            {
+                ports.link.aim(&facts.link);
+            }
             if let Some(input) = self.input(seen, now) {
                 self.feed(input, ports, now);
             }
         }
         for shout in ports.link.poll() {
-            if let Shout::Shed { order, setpoint } = shout {
-                self.feed(Input::Shed { order, setpoint }, ports, now);
-            }
+            let input = match shout {
+                Shout::Shed { order, setpoint } => Input::Shed { order, setpoint },
+                Shout::Schedule { order, limits } => Input::Schedule { order, limits },
+            };
+            self.feed(input, ports, now);
         }
         for answer in ports.devices.poll(now) {
             self.inventory.observe(&answer, now);
@@ -377,7 +385,6 @@ mod tests {
             hold: Span::minutes(5),
             down_per_minute: Watts::kilo(1),
             policy: Policy::default(),
-            heartbeats: false,
         };
         let mut agent = Agent::new(options, &Bare, Time::ZERO).unwrap();
         let mut seen = |protocol: i32| {

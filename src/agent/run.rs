@@ -1,4 +1,4 @@
-//! An agent's loop in a cluster: once a second, and when the store has something.
+//! An agent's loop in a cluster: once a second, and when the store or the link has something.
 
 use super::again::{Again, afresh_after};
 use super::metrics::Metrics;
@@ -14,7 +14,7 @@ use ampacity_core::units::{Time, Watts};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 /// An agent's surroundings in a cluster.
@@ -23,6 +23,8 @@ pub struct Shell<'a> {
     pub store: &'a mut KubeStore,
     /// The leading operator.
     pub link: &'a mut dyn Downlink,
+    /// Tells that the link has something to poll: a shed does not wait for the next turn.
+    pub link_wake: Arc<Notify>,
     /// The devices.
     pub devices: &'a mut dyn Devices,
     /// Who asks how it goes.
@@ -51,7 +53,7 @@ pub enum Ended {
 /// Turns until `stop` is there, or until it must not go on. Leaving changes nothing: no device is told anything, and what
 /// was stated stays stated, to be voided by a successor.
 pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = ()>) -> Ended {
-    let Shell { store, link, devices, health, mut clock, pace, mut again } = shell;
+    let Shell { store, link, link_wake, devices, health, mut clock, pace, mut again } = shell;
     let mut afresh = None;
     let mut told = Told::default();
     let mut tick = tokio::time::interval(pace.tick);
@@ -62,6 +64,7 @@ pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = 
             () = &mut stop => break Ended::Stopped,
             _ = tick.tick() => {}
             () = store.notified() => {}
+            () = link_wake.notified() => {}
         }
         let (started, now) = (Instant::now(), clock.now());
         if again.has_changed().unwrap_or(false) {
@@ -72,6 +75,7 @@ pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = 
         for written in store.take_written() {
             health.metrics.written(written.outcome);
         }
+        health.metrics.linked(link.is_up());
         health.turned(health.metrics.look(&agent, now));
         told.tell(&agent, now);
         if agent.is_overtaken() {

@@ -1,6 +1,6 @@
 //! `ampacity agent miner` and `ampacity agent gpu`: the agent of one load in a cluster.
 
-use super::operator::{EXIT_AFRESH, LogFormat, log};
+use super::operator::{EXIT_AFRESH, LogFormat, log, server_name};
 use crate::agent::again;
 use crate::agent::metrics::Metrics;
 use crate::agent::run::{Ended, Shell, run};
@@ -8,6 +8,8 @@ use crate::agent::setting::{self, Setting, SettingError, Which};
 use crate::agent::{Agent, Options};
 use crate::api::common::LoadKind;
 use crate::device::Devices;
+use crate::link::Downlink;
+use crate::link::grpc::client::{GrpcDownlink, LinkOptions};
 use crate::link::none::NoLink;
 use crate::operator::http::{self, Health};
 use crate::operator::run::{Pace, SystemClock};
@@ -30,6 +32,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 /// The code of an agent that a flag or an object keeps from working: a person must mend it.
 pub const EXIT_WRONG: u8 = 2;
@@ -107,6 +110,27 @@ struct CommonArgs {
     /// Where /healthz, /readyz and /metrics are answered.
     #[arg(long, default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
+    /// Links to the leading operator: at the address that its Lease tells, or at this one (HOST:PORT). Left out, orders
+    /// and sheds come through the API server alone.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        requires = "link_tls_dir",
+        requires = "link_token_file"
+    )]
+    link: Option<String>,
+    /// Folder with tls.crt, tls.key and ca.crt for the link; read anew for each connection.
+    #[arg(long, requires = "link")]
+    link_tls_dir: Option<PathBuf>,
+    /// File with the pod's token of audience ampacity-link; read anew as the kubelet renews it.
+    #[arg(long, requires = "link")]
+    link_token_file: Option<PathBuf>,
+    /// The name in the operator's certificate; left out, ampacity-operator.NAMESPACE.svc.
+    #[arg(long, requires = "link")]
+    link_server_name: Option<String>,
     /// The loop turns at least this often, milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=2_000))]
     tick_milliseconds: u64,
@@ -138,6 +162,22 @@ impl CommonArgs {
             stop_within: Duration::from_secs(self.stop_within_seconds),
             ..Pace::default()
         }
+    }
+
+    /// The agent's end of the link, if it is to have one.
+    fn link(&self, load: &Arc<str>, holder: HolderId, wake: &Arc<Notify>) -> Box<dyn Downlink> {
+        let (Some(address), Some(folder), Some(token)) = (&self.link, &self.link_tls_dir, &self.link_token_file) else {
+            return Box::new(NoLink);
+        };
+        let options = LinkOptions {
+            load: load.clone(),
+            holder,
+            server_name: self.link_server_name.clone().unwrap_or_else(|| server_name(&self.namespace)),
+            folder: folder.clone(),
+            token: token.clone(),
+            address: address.clone(),
+        };
+        Box::new(GrpcDownlink::dial(options, wake.clone()))
     }
 }
 
@@ -239,19 +279,15 @@ async fn serve(
         hold: setting.hold,
         down_per_minute: setting.down_per_minute,
         policy: Policy::default(),
-        heartbeats: false,
     };
-    tracing::info!(
-        load = name,
-        device = args.device.word(),
-        "no link: orders and sheds come through the API server alone"
-    );
+    let link_wake = Arc::new(Notify::new());
+    let mut link = args.link(&load.name, options.holder, &link_wake);
+    tracing::info!(load = name, device = args.device.word(), link = args.link.is_some(), "serving");
     let agent = Agent::new(options, devices.as_ref(), now).map_err(|error| format!("load {name:?}: {error}"))?;
     let (again, reading) = again::follow(client.clone(), &args.namespace, setting.load.spec.kind, setting);
     let mut store = KubeStore::connect(client, &args.namespace, Filter::Load(load));
-    let mut link = NoLink;
-    let pace = args.pace();
-    let shell = Shell { store: &mut store, link: &mut link, devices: devices.as_mut(), health, clock, pace, again };
+    let (link, pace) = (link.as_mut(), args.pace());
+    let shell = Shell { store: &mut store, link, link_wake, devices: devices.as_mut(), health, clock, pace, again };
     let ended = run(agent, shell, stop).await;
     reading.abort();
     match ended {

@@ -1,6 +1,10 @@
 //! `ampacity operator`: the loop in a cluster.
 
 use super::agent::Device;
+use crate::link::Uplink;
+use crate::link::grpc::certificates::{Keeper, Source};
+use crate::link::grpc::identity::{Accounts, ApiServer};
+use crate::link::grpc::server::GrpcUplink;
 use crate::link::memory::{Exchange, MemoryUplink};
 use crate::market::Market;
 use crate::operator::http::{self, Health};
@@ -19,11 +23,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 /// The code of an operator that must be started afresh: it lost the leadership, or its account of the watts.
 pub const EXIT_AFRESH: u8 = 3;
+
+/// ServiceAccount of mining containers' agents, as the chart calls it.
+const MINER_ACCOUNT: &str = "ampacity-miner-agent";
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,6 +40,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Who makes the link's certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CertificateSource {
+    /// The leading operator makes and renews them, where they are not another's.
+    Made,
+    /// Another does, such as cert-manager: they are only read.
+    Given,
 }
 
 /// Runs the operator against the cluster of the kubeconfig, or of the pod that it runs in.
@@ -61,6 +78,25 @@ pub struct OperatorArgs {
     /// PriorityClass of the agents' pods; left out, the cluster's default.
     #[arg(long, requires = "agent_image")]
     agent_priority_class: Option<String>,
+    /// Where agents are listened to while this operator leads; left out, orders reach them through the API server alone.
+    #[arg(long)]
+    link_address: Option<SocketAddr>,
+    /// Host under which agents reach it, which the leader's Lease tells them: the pod's address.
+    #[arg(long, env = "POD_IP", default_value = "127.0.0.1")]
+    link_host: String,
+    /// The name in this operator's certificate; left out, ampacity-operator.NAMESPACE.svc.
+    #[arg(long)]
+    link_server_name: Option<String>,
+    /// Who keeps the certificates in the Secrets ampacity-link-server and ampacity-link-agent.
+    #[arg(long, value_enum, default_value = "made")]
+    link_certificates: CertificateSource,
+    /// ServiceAccount of mining containers' agents, as far as the link believes them; left out, --agent-service-account
+    /// or ampacity-miner-agent.
+    #[arg(long)]
+    link_miner_account: Option<String>,
+    /// ServiceAccount of GPU nodes' agents, as far as the link believes them.
+    #[arg(long, default_value = "ampacity-gpu-agent")]
+    link_gpu_account: String,
     /// The loop turns at least this often, milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=10_000))]
     tick_milliseconds: u64,
@@ -83,10 +119,54 @@ impl OperatorArgs {
                 service_account: account.clone(),
                 device: device.word().into(),
                 priority_class: self.agent_priority_class.clone(),
+                link: self.link_address.map(|_| self.server_name()),
             }),
             _ => AgentPods::Elsewhere,
         };
-        Options { name: self.name.clone(), namespace: self.namespace.clone(), agents }
+        Options { name: self.name.clone(), namespace: self.namespace.clone(), agents, link: String::new() }
+    }
+
+    fn server_name(&self) -> String {
+        self.link_server_name.clone().unwrap_or_else(|| server_name(&self.namespace))
+    }
+
+    /// The host and port of an address that is listened at, as agents dial it.
+    fn reached_at(&self, address: SocketAddr) -> String {
+        let host = &self.link_host;
+        if host.contains(':') { format!("[{host}]:{}", address.port()) } else { format!("{host}:{}", address.port()) }
+    }
+
+    /// Listens to agents, if it is to; the other end, in memory, hears nobody.
+    async fn link(&self, client: &Client, wake: &Arc<Notify>) -> anyhow::Result<Linked> {
+        let Some(address) = self.link_address else {
+            let exchange = Exchange::new(0, SystemClock::default().now());
+            return Ok(Linked {
+                uplink: Box::new(MemoryUplink::join(&exchange, &self.name)),
+                reached_at: String::new(),
+                _keeping: JoinSet::new(),
+            });
+        };
+        let miner = self.link_miner_account.clone().or_else(|| self.agent_service_account.clone());
+        let accounts = Accounts {
+            namespace: self.namespace.clone(),
+            miner: miner.unwrap_or_else(|| MINER_ACCOUNT.into()),
+            gpu: self.link_gpu_account.clone(),
+        };
+        let (shown, certificates) = watch::channel(None);
+        let reviewer = Box::new(ApiServer::new(client.clone()));
+        let uplink = GrpcUplink::listen(address, certificates, reviewer, accounts, wake.clone())
+            .await
+            .with_context(|| format!("listening to agents at {address}"))?;
+        let source = match self.link_certificates {
+            CertificateSource::Made => Source::Made,
+            CertificateSource::Given => Source::Given,
+        };
+        let keeper = Keeper::new(client.clone(), &self.namespace, source, &self.server_name(), uplink.leads(), shown);
+        let mut keeping = JoinSet::new();
+        keeping.spawn(keeper.run());
+        let reached_at = self.reached_at(uplink.address());
+        tracing::info!(address = %uplink.address(), reached_at, "listening to agents while leading");
+        Ok(Linked { uplink: Box::new(uplink), reached_at, _keeping: keeping })
     }
 
     fn pace(&self) -> Pace {
@@ -96,6 +176,19 @@ impl OperatorArgs {
             stop_within: Duration::from_secs(self.stop_within_seconds),
         }
     }
+}
+
+/// The operator's end of the link, and what keeps it going.
+struct Linked {
+    uplink: Box<dyn Uplink>,
+    reached_at: String,
+    /// Ends with this.
+    _keeping: JoinSet<()>,
+}
+
+/// The name in the operators' certificate, unless another is given: of a Service, whether there is one or not.
+pub(super) fn server_name(namespace: &str) -> String {
+    format!("ampacity-operator.{namespace}.svc")
 }
 
 /// Runs until a signal, or until the operator must exit.
@@ -111,10 +204,9 @@ pub fn operate(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
 async fn operate_in(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
     let config = Config::infer().await.context("no cluster: neither a kubeconfig nor a pod's account was found")?;
     let client = Client::try_from(control(config)).context("making a client of the API server")?;
+    let link_wake = Arc::new(Notify::new());
+    let mut link = args.link(&client, &link_wake).await?;
     let mut store = KubeStore::connect(client, &args.namespace, Filter::All);
-    // The agents' stream has only its end in memory yet: orders reach agents through the API server alone.
-    let exchange = Exchange::new(0, SystemClock::default().now());
-    let mut link = MemoryUplink::join(&exchange, &args.name);
     let mut feeds = Market::new(&args.feeds_folder);
     let health = Arc::new(Health::default());
     let (address, serving) = http::serve(args.http_address, health.clone())
@@ -130,13 +222,14 @@ async fn operate_in(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
     };
     let shell = Shell {
         store: &mut store,
-        link: &mut link,
-        link_wake: Arc::new(Notify::new()),
+        link: link.uplink.as_mut(),
+        link_wake,
         feeds: &mut feeds,
         health,
         pace: args.pace(),
     };
-    let outcome = run(Operator::new(args.options()), shell, stop).await;
+    let options = Options { link: link.reached_at.clone(), ..args.options() };
+    let outcome = run(Operator::new(options), shell, stop).await;
     serving.abort();
     Ok(match outcome {
         Ok(()) => ExitCode::SUCCESS,

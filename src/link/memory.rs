@@ -125,7 +125,7 @@ impl Uplink for MemoryUplink {
                 let due = waiting.shed.as_ref().map_or(due, |(before, _)| due.min(*before));
                 waiting.shed = Some((due, shout));
             }
-            Shout::Schedule(_) => waiting.schedule = Some((due, shout)),
+            Shout::Schedule { .. } => waiting.schedule = Some((due, shout)),
         }
     }
 }
@@ -168,6 +168,11 @@ impl Downlink for MemoryDownlink {
             }
         }
         exchange.reports = reports;
+    }
+
+    /// Cut off or not: who is in virtual time has a script for what is lost.
+    fn is_up(&self) -> bool {
+        true
     }
 }
 

@@ -3,6 +3,9 @@
 //! Nothing that travels here can raise a watt, and nothing that is lost here can free one. Each agent has one bounded
 //! queue each way; the newest message of a kind replaces an older one, so that a slow end never delays another.
 
+#[cfg(test)]
+mod contract;
+pub mod grpc;
 pub mod memory;
 pub mod none;
 
@@ -66,7 +69,21 @@ pub enum Shout {
         setpoint: Watts,
     },
     /// Limits known to be coming.
-    Schedule(Vec<KnownLimit>),
+    Schedule {
+        /// The order that the durable write of them carries.
+        order: Order,
+        /// At most eight.
+        limits: Vec<KnownLimit>,
+    },
+}
+
+/// What tells the one agent that may speak for a load: what its ServiceAccount token is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentOf {
+    /// The pod of this name, in the operator's namespace: of a container.
+    Pod(Arc<str>),
+    /// The agents' pod on this node: of a GPU node.
+    Node(Arc<str>),
 }
 
 /// The operator's end.
@@ -75,6 +92,10 @@ pub trait Uplink {
     fn poll(&mut self) -> Vec<Arc<Report>>;
     /// Shouts at a load's agent; lost where no agent listens.
     fn shout(&mut self, load: &str, shout: Shout);
+    /// The epoch under which this operator leads; none: it follows, and no agent is heard.
+    fn lead(&mut self, _epoch: Option<u64>) {}
+    /// A load stands, and this is who may speak for it; none: it is gone.
+    fn know(&mut self, _load: &str, _agent: Option<AgentOf>) {}
 }
 
 /// An agent's end.
@@ -83,4 +104,8 @@ pub trait Downlink {
     fn poll(&mut self) -> Vec<Shout>;
     /// Reports; replaces a report that was not sent yet.
     fn report(&mut self, report: Report);
+    /// Whether reports reach the leading operator just now: then they carry the life of a proof, else the status must.
+    fn is_up(&self) -> bool;
+    /// Where the leading operator says it is reached, `host:port`.
+    fn aim(&mut self, _address: &str) {}
 }

@@ -1,7 +1,7 @@
 //! The end of an agent that has no link: nobody shouts to it, and nobody hears its reports.
 //!
 //! Orders reach such an agent through the API server alone, sheds too: a lower setpoint takes effect when its watch shows
-//! it. What a link would carry besides, the life of its proof, its status carries (`agent::Options::heartbeats`).
+//! it. What a link would carry besides, the life of its proof, its status carries.
 
 use super::{Downlink, Report, Shout};
 
@@ -16,4 +16,8 @@ impl Downlink for NoLink {
 
     /// Goes nowhere: whoever asks this process for its metrics sees the same.
     fn report(&mut self, _: Report) {}
+
+    fn is_up(&self) -> bool {
+        false
+    }
 }

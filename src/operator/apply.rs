@@ -38,6 +38,9 @@ pub(super) fn orders(site: &mut Site, plan: &Plan, link: &mut dyn Uplink, now: T
         }
         let fallback = setpoint.and_then(|_| site.fallback(load));
         let schedule = setpoint.and_then(|_| site.coming(load));
+        if let Some(limits) = schedule.as_ref().filter(|limits| !limits.is_empty()) {
+            link.shout(&row.name, Shout::Schedule { order, limits: limits.clone() });
+        }
         let write = Write::Order { load: row.key.clone(), order, setpoint, fallback, schedule };
         writes.push((write, Purpose::Order { site: site.name.clone(), load, order, shed, sent: now }));
     }

@@ -36,6 +36,8 @@ pub enum Standing {
 #[derive(Clone, Debug)]
 pub struct Leader {
     name: String,
+    /// Where its link is reached; empty: it has none.
+    link: String,
     seen: Option<(LeadershipFacts, Time)>,
     listed: bool,
     standing: Standing,
@@ -53,10 +55,11 @@ struct Sent {
 }
 
 impl Leader {
-    /// A follower of this name (the pod's).
-    pub fn new(name: &str) -> Self {
+    /// A follower of this name (the pod's), whose link agents will reach at `link`; empty: it has none.
+    pub fn new(name: &str, link: &str) -> Self {
         Self {
             name: name.into(),
+            link: link.into(),
             seen: None,
             listed: false,
             standing: Standing::Following,
@@ -138,6 +141,7 @@ impl Leader {
             epoch,
             renewed: now,
             duration: DURATION,
+            link: self.link.clone(),
             transitions: old.map_or(0, |f| f.transitions.saturating_add(u32::from(!mine))),
             revision: String::new(),
         };
@@ -212,7 +216,7 @@ mod tests {
     }
 
     fn leading(at: Time) -> Leader {
-        let mut leader = Leader::new("b");
+        let mut leader = Leader::new("b", "");
         leader.listed();
         assert!(matches!(leader.step(at, true), Some(Write::Lead { revision: None, .. })));
         leader.submitted(WriteId(1));
@@ -223,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_follower_waits_the_whole_duration_from_when_it_saw_the_lease_change() {
-        let mut leader = Leader::new("b");
+        let mut leader = Leader::new("b", "");
         leader.saw(Some(&facts("a", 7, "1")), Time::seconds(100));
         assert_eq!(leader.step(Time::seconds(110), true), None);
         leader.saw(Some(&facts("a", 7, "2")), Time::seconds(109));
@@ -234,13 +238,13 @@ mod tests {
 
     #[test]
     fn nobody_leads_before_the_lease_was_listed() {
-        let mut leader = Leader::new("b");
+        let mut leader = Leader::new("b", "");
         assert_eq!(leader.step(Time::seconds(100), true), None);
     }
 
     #[test]
     fn an_epoch_is_above_all_that_were_seen_even_where_the_clock_is_behind() {
-        let mut leader = Leader::new("b");
+        let mut leader = Leader::new("b", "");
         leader.listed();
         leader.saw_epoch(5_000);
         let Some(Write::Lead { facts, .. }) = leader.step(Time::seconds(100), true) else { panic!("no write") };
@@ -290,7 +294,7 @@ mod tests {
         assert_eq!((given.holder.as_str(), given.epoch, revision.as_deref()), ("", 100, Some("1")));
         assert!(matches!(leader.standing(Time::seconds(101)), Standing::Lost(_)));
         assert_eq!(leader.release(Time::seconds(101)), None);
-        let mut other = Leader::new("c");
+        let mut other = Leader::new("c", "");
         other.saw(Some(&given), Time::seconds(102));
         assert!(other.step(Time::seconds(102), true).is_some());
     }

@@ -60,6 +60,8 @@ pub struct Options {
     pub namespace: String,
     /// How the agents of containers are run.
     pub agents: AgentPods,
+    /// Where agents reach its link while it leads, `host:port`; empty: it has none.
+    pub link: String,
 }
 
 /// Why an operator must exit: whoever starts it again starts it afresh.
@@ -104,7 +106,7 @@ impl Operator {
     /// A follower that knows nothing yet.
     pub fn new(options: Options) -> Self {
         Self {
-            leader: Leader::new(&options.name),
+            leader: Leader::new(&options.name, &options.link),
             options,
             cache: Cache::default(),
             leading: None,
@@ -168,7 +170,9 @@ impl Operator {
         }
         self.take_in(ports, now)?;
         self.read_sites(now)?;
-        self.elect(ports, now)?;
+        let elected = self.elect(ports, now);
+        ports.link.lead(self.leading.filter(|_| elected.is_ok()));
+        elected?;
         if self.leading.is_none() {
             return Ok(());
         }
@@ -261,6 +265,9 @@ impl Operator {
                 self.leader.listed();
             }
             for change in self.cache.take(&seen) {
+                if change.key.kind == Kind::ControllableLoad {
+                    ports.link.know(&change.key.name, self.cache.load(&change.key).map(|load| pods::speaker(load)));
+                }
                 self.changed(&change, now)?;
             }
         }

@@ -15,10 +15,14 @@ use super::site::Site;
 use super::{Options, Purpose, Purposed};
 use crate::api::common::LoadKind;
 use crate::api::controllable_load::LoadOwner;
-use crate::api::{AGENT_TEMPLATE_ANNOTATION, BUDGET_LABEL, LOAD_LABEL, OWNER_LABEL};
+use crate::api::{AGENT_TEMPLATE_ANNOTATION, BUDGET_LABEL, ControllableLoad, LOAD_LABEL, OWNER_LABEL};
 use crate::digest::sha256_hex;
+use crate::link::AgentOf;
+use crate::link::grpc::certificates::AGENT_SECRET;
+use crate::link::grpc::identity::AUDIENCE;
 use crate::store::{Key, Kind, PodFacts, Write};
 use ampacity_core::units::{Span, Time};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +39,10 @@ const GRACE_SECONDS: i64 = 15;
 const USER: i64 = 65_532;
 /// Where simulated devices are kept while their agent restarts. They go with their pod.
 const STATE_FOLDER: &str = "/var/lib/ampacity";
+/// Where the certificate and the token for the link are mounted.
+const LINK_FOLDER: &str = "/var/run/ampacity-link";
+/// How long such a token lives; the kubelet renews it before.
+const TOKEN_SECONDS: i64 = 3_600;
 /// Where an agent answers.
 const PORT: i32 = 8_080;
 
@@ -59,6 +67,8 @@ pub struct PodOptions {
     pub device: String,
     /// Its PriorityClass; none: the cluster's default.
     pub priority_class: Option<String>,
+    /// The name in the operator's certificate, by which agents know the link; none: there is no link.
+    pub link: Option<String>,
 }
 
 /// When what was last tried.
@@ -71,6 +81,15 @@ pub struct Pace {
 /// The key of an agent's pod.
 pub fn agent_key(namespace: &str, load: &str) -> Key {
     Key::namespaced(Kind::Pod, namespace, &format!("{load}-agent"))
+}
+
+/// Who may speak for a load over the link: the pod that the operator makes for a container, the agents' pod on a GPU
+/// node. The same rule keeps statuses apart at the API server (the chart's policy ampacity-agent-status).
+pub fn speaker(load: &ControllableLoad) -> AgentOf {
+    match &load.spec.owner.node {
+        Some(node) if load.spec.kind == LoadKind::Gpu => AgentOf::Node(node.as_str().into()),
+        _ => AgentOf::Pod(agent_key("", &load.name_any()).name),
+    }
 }
 
 /// The pod of the agent of a container's load.
@@ -113,21 +132,64 @@ fn spec(load: &str, options: &PodOptions) -> Value {
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container(load, options)],
-        "volumes": [{"name": "state", "emptyDir": {"sizeLimit": "16Mi"}}],
+        "volumes": volumes(options),
     })
+}
+
+fn volumes(options: &PodOptions) -> Vec<Value> {
+    let mut volumes = vec![json!({"name": "state", "emptyDir": {"sizeLimit": "16Mi"}})];
+    if options.link.is_some() {
+        let token = json!({"audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"});
+        // An agent need not wait for certificates: it begins without a link, and dials when they are there.
+        let sources = json!([{"serviceAccountToken": token}, {"secret": {"name": AGENT_SECRET, "optional": true}}]);
+        volumes.push(json!({"name": "link", "projected": {"sources": sources}}));
+    }
+    volumes
+}
+
+/// What an agent is told on its command line.
+fn arguments(load: &str, options: &PodOptions) -> Vec<String> {
+    let state = format!("{STATE_FOLDER}/devices.json");
+    let (http, token) = (format!("0.0.0.0:{PORT}"), format!("{LINK_FOLDER}/token"));
+    let mut arguments = vec![
+        "agent",
+        "miner",
+        "--load",
+        load,
+        "--device",
+        &options.device,
+        "--device-state",
+        &state,
+        "--http-address",
+        &http,
+        "--log-format",
+        "json",
+    ];
+    if let Some(name) = &options.link {
+        arguments.extend([
+            "--link",
+            "--link-tls-dir",
+            LINK_FOLDER,
+            "--link-token-file",
+            &token,
+            "--link-server-name",
+            name,
+        ]);
+    }
+    arguments.into_iter().map(str::to_owned).collect()
 }
 
 fn container(load: &str, options: &PodOptions) -> Value {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let probe = |path: &str| json!({"httpGet": {"path": path, "port": PORT}, "periodSeconds": 5, "timeoutSeconds": 2});
-    let state = format!("{STATE_FOLDER}/devices.json");
+    let mut mounts = vec![json!({"name": "state", "mountPath": STATE_FOLDER})];
+    if options.link.is_some() {
+        mounts.push(json!({"name": "link", "mountPath": LINK_FOLDER, "readOnly": true}));
+    }
     json!({
         "name": "agent",
         "image": options.image,
-        "args": [
-            "agent", "miner", "--load", load, "--device", options.device, "--device-state", state,
-            "--http-address", format!("0.0.0.0:{PORT}"), "--log-format", "json",
-        ],
+        "args": arguments(load, options),
         "env": [
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
@@ -143,7 +205,7 @@ fn container(load: &str, options: &PodOptions) -> Value {
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "state", "mountPath": STATE_FOLDER}],
+        "volumeMounts": mounts,
     })
 }
 

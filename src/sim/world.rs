@@ -247,8 +247,12 @@ impl World {
     fn decide(&mut self) {
         for replica in &mut self.replicas {
             if replica.running.is_none() && self.now >= replica.starts_at {
-                let options =
-                    Options { name: replica.name.clone(), namespace: NAMESPACE.into(), agents: AgentPods::Elsewhere };
+                let options = Options {
+                    name: replica.name.clone(),
+                    namespace: NAMESPACE.into(),
+                    agents: AgentPods::Elsewhere,
+                    link: String::new(),
+                };
                 let store = self.ground.connect(&replica.name, Filter::All);
                 let link = MemoryUplink::join(&self.exchange, &replica.name);
                 replica.running = Some((Operator::new(options), store, link));
@@ -317,7 +321,6 @@ fn start_agent(
         hold: Span::minutes(5),
         down_per_minute: Watts::kilo(500),
         policy: Policy::default(),
-        heartbeats: true,
     };
     let agent = Agent::new(options, &devices, now).ok()?;
     let store = ground.connect(&format!("agent-{}", beside.name), Filter::Load(key));

@@ -230,6 +230,8 @@ pub struct LeadershipFacts {
     pub renewed: Time,
     /// For how long a renewal holds.
     pub duration: Span,
+    /// Where the leader's link is reached, `host:port` (an annotation too); empty: it has none.
+    pub link: String,
     /// How often it changed hands.
     pub transitions: u32,
     /// Resource version, for preconditions.

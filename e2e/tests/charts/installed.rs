@@ -223,7 +223,12 @@ async fn operate(client: Client, driver: impl AsyncFnOnce(SocketAddr) -> Result<
     let mut feeds = Market::new(std::path::Path::new("."));
     let health = Arc::new(Health::default());
     let (address, serving) = http::serve("127.0.0.1:0".parse()?, health.clone()).await?;
-    let options = Options { name: "charted".into(), namespace: NAMESPACE.into(), agents: AgentPods::Elsewhere };
+    let options = Options {
+        name: "charted".into(),
+        namespace: NAMESPACE.into(),
+        agents: AgentPods::Elsewhere,
+        link: String::new(),
+    };
     let pace = Pace::default();
     let link_wake = Arc::new(Notify::new());
     let shell = Shell { store: &mut store, link: &mut link, link_wake, feeds: &mut feeds, health, pace };

@@ -32,6 +32,8 @@ fn a_node_agent_is_told_its_load_or_its_node_and_every_agent_what_drives_its_dev
         (format!("miner {rest}"), "--load <LOAD>"),
         ("miner --load a --name p".into(), "--device <DEVICE>"),
         ("miner --load a --name p --device asic".into(), "possible values: simulated"),
+        (format!("miner --load a {rest} --link"), "--link-tls-dir <LINK_TLS_DIR>"),
+        (format!("miner --load a {rest} --link-token-file t"), "--link[=<ADDRESS>]"),
     ] {
         let error = parse(&line).err().unwrap();
         assert!(error.contains(said), "{line}: {error}");

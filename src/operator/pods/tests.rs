@@ -13,6 +13,7 @@ fn options(image: &str) -> PodOptions {
         image: image.into(),
         service_account: "ampacity-agent".into(),
         device: "simulated".into(),
+        link: Some("ampacity-operator.ampacity.svc".into()),
         priority_class: Some("system-cluster-critical".into()),
     }
 }
@@ -55,6 +56,9 @@ fn an_agents_pod_may_do_nothing_but_its_work() {
                     "agent", "miner", "--load", "s21-0", "--device", "simulated",
                     "--device-state", "/var/lib/ampacity/devices.json",
                     "--http-address", "0.0.0.0:8080", "--log-format", "json",
+                    "--link", "--link-tls-dir", "/var/run/ampacity-link",
+                    "--link-token-file", "/var/run/ampacity-link/token",
+                    "--link-server-name", "ampacity-operator.ampacity.svc",
                 ],
                 "env": [
                     {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -70,9 +74,18 @@ fn an_agents_pod_may_do_nothing_but_its_work() {
                     "readOnlyRootFilesystem": true,
                     "capabilities": {"drop": ["ALL"]},
                 },
-                "volumeMounts": [{"name": "state", "mountPath": "/var/lib/ampacity"}],
+                "volumeMounts": [
+                    {"name": "state", "mountPath": "/var/lib/ampacity"},
+                    {"name": "link", "mountPath": "/var/run/ampacity-link", "readOnly": true},
+                ],
             }],
-            "volumes": [{"name": "state", "emptyDir": {"sizeLimit": "16Mi"}}],
+            "volumes": [
+                {"name": "state", "emptyDir": {"sizeLimit": "16Mi"}},
+                {"name": "link", "projected": {"sources": [
+                    {"serviceAccountToken": {"audience": "ampacity-link", "expirationSeconds": 3600, "path": "token"}},
+                    {"secret": {"name": "ampacity-link-agent", "optional": true}},
+                ]}},
+            ],
         },
     });
     assert_eq!(made, expected);
@@ -97,7 +110,7 @@ fn an_agents_own_command_line_takes_what_its_pod_gives_it() {
 }
 
 #[test]
-fn another_image_account_device_or_class_is_another_form_and_another_load_is_not() {
+fn another_image_account_device_class_or_link_is_another_form_and_another_load_is_not() {
     let of = |change: &dyn Fn(&mut PodOptions)| {
         let mut options = options("a");
         change(&mut options);
@@ -109,8 +122,9 @@ fn another_image_account_device_or_class_is_another_form_and_another_load_is_not
         of(&|o| o.service_account = "b".into()),
         of(&|o| o.device = "asic".into()),
         of(&|o| o.priority_class = None),
+        of(&|o| o.link = None),
     ]);
-    assert_eq!(forms.len(), 5);
+    assert_eq!(forms.len(), 6);
 }
 
 /// A pod of the form `f` that is ready, but for what `change` does to it.
@@ -257,7 +271,7 @@ impl World {
 
 fn operator(image: &str) -> Operator {
     let agents = AgentPods::Pods(options(image));
-    Operator::new(Options { name: "op".into(), namespace: "ampacity".into(), agents })
+    Operator::new(Options { name: "op".into(), namespace: "ampacity".into(), agents, link: String::new() })
 }
 
 fn shown(image: &str, pods: &[(&str, bool)]) -> Vec<(String, String, bool)> {

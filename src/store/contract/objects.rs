@@ -79,6 +79,8 @@ fn facts(holder: &str, epoch: u64, renewed: i64) -> LeadershipFacts {
         epoch,
         renewed: Time::seconds(renewed),
         duration: Span::seconds(10),
+        // One has a link, and who comes after it none: its address goes with it.
+        link: if holder == "b" { "b:8443".into() } else { String::new() },
         transitions: 0,
         revision: String::new(),
     }

@@ -22,6 +22,10 @@ use std::sync::Arc;
 /// Annotation of the leader's Lease: its epoch. A Lease has no field for it.
 pub const EPOCH_ANNOTATION: &str = "ampacity.dev/epoch";
 
+/// Annotation of the leader's Lease: where its link is reached, `host:port`. Agents watch this Lease anyway, so a new
+/// leader's address reaches them with its first renewal, and nothing has to find out which of several pods leads.
+pub const LINK_ANNOTATION: &str = "ampacity.dev/link-address";
+
 /// The prefix of our own annotations.
 const PREFIX: &str = "ampacity.dev/";
 /// The extended resource of NVIDIA's device plugin.
@@ -155,7 +159,9 @@ impl Shown for Lease {
                 format!("Lease {LEADERSHIP_NAME}: annotation {EPOCH_ANNOTATION} is {text:?}, not a whole number")
             })?,
         };
+        let link = meta.annotations.as_ref().and_then(|all| all.get(LINK_ANNOTATION)).cloned();
         Ok(Object::Leadership(Arc::new(LeadershipFacts {
+            link: link.unwrap_or_default(),
             holder: spec.holder_identity.unwrap_or_default(),
             epoch,
             renewed: spec.renew_time.map_or(Time::ZERO, |at| Time::new(at.0.as_millisecond())),

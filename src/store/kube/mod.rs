@@ -8,7 +8,7 @@ mod send;
 mod watch;
 mod writer;
 
-pub use facts::EPOCH_ANNOTATION;
+pub use facts::{EPOCH_ANNOTATION, LINK_ANNOTATION};
 
 use super::{Answer, Filter, Key, Kind, Object, Refusal, Seen, Store, TIMEOUT, UNDER_WAY_MAX, Write, WriteId};
 use kube::{Client, Config};

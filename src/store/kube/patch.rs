@@ -1,11 +1,12 @@
 //! The bodies of writes.
 
-use super::facts::EPOCH_ANNOTATION;
+use super::facts::{EPOCH_ANNOTATION, LINK_ANNOTATION};
 use crate::api::{ControllableLoadStatus, LOCKED_OUT_ANNOTATION};
 use crate::store::object::{api_limit, api_order};
 use crate::store::{LEADERSHIP_NAME, LeadershipFacts};
 use ampacity_core::guard::{KnownLimit, Order};
 use ampacity_core::units::Watts;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -69,8 +70,10 @@ pub(super) fn statement_patch(status: &ControllableLoadStatus, revision: Option<
 /// The leader's Lease.
 pub(super) fn lease_patch(facts: &LeadershipFacts) -> Value {
     let renewed = k8s_openapi::jiff::Timestamp::from_millisecond(facts.renewed.get()).unwrap_or_default();
+    let link = Some(&facts.link).filter(|link| !link.is_empty());
+    let annotations = json!({EPOCH_ANNOTATION: facts.epoch.to_string(), LINK_ANNOTATION: link});
     json!({
-        "metadata": {"name": LEADERSHIP_NAME, "annotations": {EPOCH_ANNOTATION: facts.epoch.to_string()}},
+        "metadata": {"name": LEADERSHIP_NAME, "annotations": annotations},
         "spec": {
             "holderIdentity": Some(&facts.holder).filter(|holder| !holder.is_empty()),
             "leaseDurationSeconds": i32::try_from(facts.duration.whole_seconds().max(1)).unwrap_or(i32::MAX),
@@ -78,6 +81,18 @@ pub(super) fn lease_patch(facts: &LeadershipFacts) -> Value {
             "renewTime": MicroTime(renewed),
         },
     })
+}
+
+/// The leader's Lease where there is none. What a patch takes away by a null, a new object does not have.
+///
+/// # Errors
+/// None that a test does not find: the form is ours.
+pub(super) fn new_lease(facts: &LeadershipFacts) -> serde_json::Result<Lease> {
+    let mut body = lease_patch(facts);
+    if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|_, value| !value.is_null());
+    }
+    serde_json::from_value(body)
 }
 
 /// A Job's switch and our annotations, on this UID alone.
@@ -107,6 +122,18 @@ mod tests {
     fn an_order_without_a_setpoint_leaves_it_as_it_stands() {
         let patch = order_patch(Order { epoch: 7, sequence: 0 }, None, None, None);
         assert_eq!(Value::Object(patch), json!({"order": {"epoch": 7, "sequence": 0}}));
+    }
+
+    #[test]
+    fn a_lease_is_made_with_and_without_a_link_and_a_patch_takes_an_old_one_off() {
+        let facts = |link: &str| LeadershipFacts { link: link.into(), epoch: 7, ..LeadershipFacts::default() };
+        let made =
+            |link| new_lease(&facts(link)).unwrap().metadata.annotations.unwrap().into_iter().collect::<Vec<_>>();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let epoch = pair(EPOCH_ANNOTATION, "7");
+        assert_eq!(made(""), [epoch.clone()]);
+        assert_eq!(made("10.0.0.7:8443"), [epoch, pair(LINK_ANNOTATION, "10.0.0.7:8443")]);
+        assert_eq!(lease_patch(&facts(""))["metadata"]["annotations"][LINK_ANNOTATION], Value::Null);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One write as requests, and what the API server's answer means.
 
 use super::facts::Shown;
-use super::patch::{cordon_patch, job_patch, lease_patch, order_patch, put, statement_patch};
+use super::patch::{cordon_patch, job_patch, lease_patch, new_lease, order_patch, put, statement_patch};
 use crate::api::{
     AGENT_MANAGER, BUDGET_FINALIZER, ComputeLease, ControllableLoad, GROUP, GpuPool, GridEvent, LOAD_FINALIZER,
     LeaseClass, Lockout, MiningFleet, OPERATOR_MANAGER, PowerBudget, REPORT_MANAGER, VERSION,
@@ -171,13 +171,13 @@ impl Sender {
     /// A patch and not a replacement: a PUT on a Lease that is not there would create it.
     async fn lead(&self, facts: &LeadershipFacts, revision: Option<&str>) -> Sent {
         let api: Api<Lease> = self.within(None);
-        let mut body = lease_patch(facts);
         match revision {
             None => {
-                let lease: Lease = serde_json::from_value(body).map_err(kube::Error::SerdeError)?;
+                let lease = new_lease(facts).map_err(kube::Error::SerdeError)?;
                 self.shown(api.create(&by(OPERATOR_MANAGER), &lease).await?)
             }
             Some(revision) => {
+                let mut body = lease_patch(facts);
                 put(&mut body, "metadata", "resourceVersion", revision.into());
                 let key = Key::cluster(Kind::Leadership, LEADERSHIP_NAME);
                 self.merge(&api, &key, OPERATOR_MANAGER, &body).await

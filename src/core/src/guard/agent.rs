@@ -14,7 +14,7 @@ mod tests;
 
 use self::limit::Fall;
 use super::rules::{Broken, Rule};
-use super::{Act, Heartbeat, HolderId, Input, LoadView, Order, Outcome, Precondition, Proof, Statement};
+use super::{Act, Heartbeat, HolderId, Input, KnownLimit, LoadView, Order, Outcome, Precondition, Proof, Statement};
 use crate::units::{Span, Time, Watts};
 
 /// How long after a status write was sent (and then accepted) a device may be raised. A successor waits as long.
@@ -102,6 +102,8 @@ pub struct Agent {
     role: Role,
     leader: Option<(u64, Time)>,
     shed: Option<(Order, Watts)>,
+    /// Limits that were shouted, and the newest order of them.
+    told: Option<(Order, Vec<KnownLimit>)>,
     fall: Option<Fall>,
     device: Option<Command>,
     commands: u64,
@@ -130,6 +132,7 @@ impl Agent {
             role: Role::Candidate,
             leader: None,
             shed: None,
+            told: None,
             fall: None,
             device: None,
             commands: 0,
@@ -233,6 +236,12 @@ impl Agent {
         self.device.as_ref().map(|command| command.number)
     }
 
+    /// From now on the status is written so often for nothing but the life of the proof (see [`Config::renewal`]):
+    /// whether heartbeats are heard changes while an agent runs.
+    pub const fn renew_every(&mut self, renewal: Span) {
+        self.config.renewal = renewal;
+    }
+
     /// What the devices were last told to stay under, W.
     pub fn limit(&self) -> Option<Watts> {
         self.device.as_ref().map(|command| command.limit)
@@ -254,6 +263,7 @@ impl Agent {
                 }
             }
             Input::Shed { order, setpoint } => self.hear_shed(order, setpoint),
+            Input::Schedule { order, limits } => self.hear_schedule(order, &limits),
             Input::Answer { write, outcome } => self.answered(write, outcome, now),
             Input::Devices { command, proof } => self.believe(command, proof),
             Input::Tick => self.flight = self.flight.filter(|flight| flight.failed.is_none_or(|retry| now < retry)),
@@ -272,6 +282,7 @@ impl Agent {
         }
         self.gone = false;
         self.shed = self.shed.filter(|(order, _)| *order > view.order);
+        self.told.take_if(|(order, _)| *order <= view.order);
         // A write that failed is worth another try once there is something new to write it on.
         self.flight = self.flight.filter(|flight| flight.failed.is_none() || flight.revision == view.revision);
         let holder = view.stated.map(|stated| stated.holder);

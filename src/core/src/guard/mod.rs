@@ -267,6 +267,14 @@ pub enum Input {
         /// Stay under this, W.
         setpoint: Watts,
     },
+    /// The leading operator shouts limits that are known to come. Never raises anything: they bind beside those of the
+    /// spec, until a spec of this order or a later one is seen.
+    Schedule {
+        /// The order that the durable write of these limits carries.
+        order: Order,
+        /// At most 8; what is more is left to the spec.
+        limits: Vec<KnownLimit>,
+    },
     /// The API server answered the agent's status write number `write`.
     Answer {
         /// The number that [`Act::State`] carried.

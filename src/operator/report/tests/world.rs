@@ -382,7 +382,8 @@ fn led_from(server: &SharedServer, namespace: &str) {
 }
 
 fn operator(name: &str) -> Operator {
-    let options = Options { name: name.into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere };
+    let options =
+        Options { name: name.into(), namespace: "ampacity".into(), agents: AgentPods::Elsewhere, link: String::new() };
     Operator::new(options)
 }
 

@@ -2,11 +2,14 @@
 
 use super::{Agent, Role};
 use crate::guard::rules::Rule;
-use crate::guard::{Act, Order};
+use crate::guard::{Act, KnownLimit, Order};
 use crate::units::{Span, Time, Watts};
 
 /// Without a leader the limit falls in steps of this length: devices are not told something new every second.
 const FALL_STEP: Span = Span::seconds(10);
+
+/// Limits that were shouted and stand beside the spec's: two schedules that cross.
+const TOLD_MOST: usize = 16;
 
 /// A lowering that the agent began by itself, without a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,8 +22,9 @@ impl Agent {
     /// What the newest order, a shed that was shouted, limits known to be coming and a missing leader leave, W.
     pub(super) fn allowed(&self, now: Time) -> Option<Watts> {
         let view = self.view.as_ref()?;
-        let coming =
-            view.schedule.iter().filter(|known| known.from <= now && now < known.until).map(|known| known.limit);
+        let told = self.told.iter().flat_map(|(_, limits)| limits);
+        let known = view.schedule.iter().chain(told);
+        let coming = known.filter(|known| known.from <= now && now < known.until).map(|known| known.limit);
         let shouted = self.shed.map(|(_, setpoint)| setpoint);
         let fallen = self.fall.map(|fall| self.level(fall, view.fallback, now));
         Some(coming.chain(shouted).chain(fallen).fold(view.setpoint, Watts::min))
@@ -33,6 +37,18 @@ impl Agent {
         }
         let (newest, lowest) = self.shed.unwrap_or((order, setpoint));
         self.shed = Some((newest.max(order), lowest.min(setpoint)));
+    }
+
+    /// Limits that were shouted stand until their own order or a later one is seen; those that cross add up. Where
+    /// there is no more room the rest waits for the spec.
+    pub(super) fn hear_schedule(&mut self, order: Order, limits: &[KnownLimit]) {
+        if self.view.as_ref().is_some_and(|view| order <= view.order) {
+            return;
+        }
+        let (newest, mut all) = self.told.take().unwrap_or((order, Vec::new()));
+        all.extend(limits.iter().take(TOLD_MOST / 2).filter(|limit| !all.contains(limit)).copied().collect::<Vec<_>>());
+        all.truncate(TOLD_MOST);
+        self.told = Some((newest.max(order), all));
     }
 
     /// Starts to fall where no leader has renewed for long, and stops where one has.

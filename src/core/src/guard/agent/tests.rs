@@ -204,6 +204,22 @@ fn a_known_limit_is_obeyed_in_its_time_with_or_without_a_leader_and_its_end_rais
 }
 
 #[test]
+fn limits_that_were_shouted_bind_beside_the_specs_until_their_order_is_seen() {
+    let mut agent = holding();
+    let limit = |watts| KnownLimit { from: at(30), until: at(60), limit: w(watts) };
+    let shout = |sequence, limits| Input::Schedule { order: order(7, sequence), limits };
+    assert_eq!(agent.step(shout(1, vec![limit(1)]), at(21)), [], "the order obeyed is no older");
+    assert_eq!(agent.step(shout(4, vec![limit(15)]), at(21)), []);
+    assert_eq!(agent.step(shout(3, vec![limit(25)]), at(21)), [], "those that cross add up");
+    assert_eq!(agent.step(Input::Tick, at(30)), [device(4, 15, None)]);
+    let full = shout(5, (0..30).map(|more| limit(14 - more.min(10))).collect());
+    assert_eq!(agent.step(full, at(31)), [device(5, 7, None)], "eight of a message, and no more than sixteen in all");
+    let told = agent.step(read(view(40, order(7, 5), 4, stated(40, order(7, 1), 1))), at(32));
+    assert!(!told.iter().any(|act| matches!(act, super::Act::Device { .. })), "no leader was seen for long: {told:?}");
+    assert_eq!(agent.allowed(at(32)), Some(w(40)), "the spec of that order has no such limit");
+}
+
+#[test]
 fn without_a_leader_it_holds_then_falls_by_steps_to_the_fallback_and_never_rises() {
     let mut agent = holding();
     let since = at(19).after(agent.patience());

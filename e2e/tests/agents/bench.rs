@@ -1,0 +1,217 @@
+//! What the tests of agents as processes share: a site, and the processes of it.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ampacity::api::{ControllableLoad, ControllableLoadStatus, GpuPool, MiningFleet, PowerBudget};
+use ampacity_e2e::identity::ADMIN;
+use ampacity_e2e::process::Part;
+use ampacity_e2e::{Plain, Test, until};
+use anyhow::{Context, Result, ensure};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What takes a take-over (10 s and settling), a proof and a wake of every machine.
+pub(super) const PROVED_WITHIN: Duration = Duration::from_secs(150);
+pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const MINERS: i32 = 8;
+/// Every machine at its highest step, W.
+pub(super) const FULL: i64 = 8 * 3_500;
+/// Every machine asleep, with the error that a proof counts, W.
+pub(super) const ASLEEP: i64 = 8 * 32;
+
+/// Budgets are the cluster's: two operators of one cluster would both lead it, so each test has a cluster alone.
+pub(super) const SITE: &str = "bench";
+
+/// A site of so many containers and a GPU node; its objects are named after it.
+pub(super) async fn site(test: &Test, containers: i32) -> Result<()> {
+    let name = SITE;
+    let budget = json!({
+        "apiVersion": "ampacity.dev/v1alpha1", "kind": "PowerBudget", "metadata": {"name": name},
+        "spec": {
+            "limitWatts": "200k", "reserveWatts": "1k", "policy": {"mode": "Active"},
+            "feeders": [{"name": "hall-a", "limitWatts": "150k"}],
+            "ramp": {"upWattsPerMinute": "10M", "economicDownWattsPerMinute": "10M", "maxEconomicStepPercent": 100},
+            "energyPrice": {"source": {"static": {"value": "25.00"}}},
+            "hashprice": {"source": {"static": {"value": "52.00"}}, "poolFeePercent": "2.0"},
+        },
+    });
+    let fleet = json!({
+        "apiVersion": "ampacity.dev/v1alpha1", "kind": "MiningFleet", "metadata": {"name": format!("{name}-s21")},
+        "spec": {
+            "budget": name, "feeder": "hall-a", "containers": containers, "minersPerContainer": MINERS, "model": "S21",
+            "curve": [{"watts": 1855, "gigahashPerSecond": 120_000}, {"watts": 3500, "gigahashPerSecond": 200_000}],
+            "nameplateWattsPerContainer": "30k", "setpointRetention": "Persistent",
+            "minimumOnSeconds": 0, "minimumOffSeconds": 0,
+        },
+    });
+    let pool = json!({
+        "apiVersion": "ampacity.dev/v1alpha1", "kind": "GpuPool", "metadata": {"name": format!("{name}-h100")},
+        "spec": {
+            "budget": name, "feeder": "hall-a", "nodeLabels": {"pool": name}, "gpusPerNode": 8,
+            "minCapWatts": 200, "maxCapWatts": 700, "overheadWatts": "4600",
+        },
+    });
+    let budget: PowerBudget = serde_json::from_value(budget)?;
+    let fleet: MiningFleet = serde_json::from_value(fleet)?;
+    let pool: GpuPool = serde_json::from_value(pool)?;
+    Api::all(test.admin()).create(&PostParams::default(), &budget).await?;
+    Api::all(test.admin()).create(&PostParams::default(), &fleet).await?;
+    Api::all(test.admin()).create(&PostParams::default(), &pool).await?;
+    test.kwok_node(&format!("{name}-n1"), &[("pool", name)], &[("nvidia.com/gpu", "8")]).await?;
+    Ok(())
+}
+
+/// Power costs this much from now on.
+pub(super) async fn price(test: &Test, usd: &str) -> Result<()> {
+    let patch = json!({"spec": {"energyPrice": {"source": {"static": {"value": usd}}}}});
+    Api::<PowerBudget>::all(test.admin()).patch(SITE, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+pub(super) async fn load(test: &Test, name: &str) -> Result<ControllableLoad> {
+    Ok(Api::<ControllableLoad>::default_namespaced(test.admin()).get(name).await?)
+}
+
+/// A status that states a ceiling under the order that stands, once it keeps what `is` asks of it and its setpoint.
+pub(super) async fn stated(
+    test: &Test,
+    name: &str,
+    what: &str,
+    is: impl Fn(&ControllableLoadStatus, i64) -> bool,
+) -> Result<(ControllableLoadStatus, i64)> {
+    until(&format!("{name}: {what}"), PROVED_WITHIN, async || {
+        let load = load(test, name).await?;
+        let (setpoint, status) = (load.spec.setpoint_watts.0, load.status.context("no status")?);
+        let proved = status.devices.is_some_and(|devices| devices.proved == devices.total);
+        let stands = status.order == Some(load.spec.order) && status.ceiling_watts.is_some() && proved;
+        ensure!(stands && is(&status, setpoint), "setpoint {setpoint}, {status:?}");
+        Ok(Some((status, setpoint)))
+    })
+    .await
+}
+
+pub(super) fn ceiling(status: &ControllableLoadStatus) -> i64 {
+    status.ceiling_watts.map_or(i64::MAX, |watts| watts.0)
+}
+
+pub(super) fn holder(status: &ControllableLoadStatus) -> (String, String) {
+    status.holder.as_ref().map(|holder| (holder.pod.clone(), holder.uid.clone())).unwrap_or_default()
+}
+
+/// A port that is free now.
+pub(super) fn port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+pub(super) async fn get(port: u16, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+pub(super) fn is_ok(answer: &str) -> bool {
+    answer.lines().next().is_some_and(|line| line.ends_with("200 OK"))
+}
+
+/// Where processes of one site are run from.
+pub(super) struct Bench<'a> {
+    pub(super) plain: &'a Plain,
+    pub(super) namespace: &'a str,
+    pub(super) kubeconfig: PathBuf,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(test: &'a Test) -> Result<Self> {
+        let plain = test.plain()?;
+        Ok(Self { plain, namespace: test.namespace(), kubeconfig: plain.kubeconfig(ADMIN)? })
+    }
+
+    pub(super) fn operator(&self, image: &str, more: &[&str]) -> Result<Part> {
+        let address = format!("127.0.0.1:{}", port()?);
+        let mut arguments = vec![
+            "operator",
+            "--namespace",
+            self.namespace,
+            "--name",
+            "op",
+            "--http-address",
+            &address,
+            "--agent-image",
+            image,
+            "--agent-service-account",
+            "default",
+            "--agent-device",
+            "simulated",
+        ];
+        arguments.extend(more);
+        self.plain.run("operator", "operator.log", &self.kubeconfig, &arguments)
+    }
+
+    pub(super) fn state(&self, load: &str) -> PathBuf {
+        self.plain.logs().join(format!("{load}.devices.json"))
+    }
+
+    /// The agent of a load by its name, or of a node.
+    pub(super) fn agent(
+        &self,
+        kind: &str,
+        (flag, of): (&str, &str),
+        kubeconfig: &Path,
+        more: &[&str],
+    ) -> Result<(Part, u16)> {
+        let port = port()?;
+        let (pod, address) = (format!("{of}-agent"), format!("127.0.0.1:{port}"));
+        let state = self.state(of).display().to_string();
+        let mut arguments = vec![
+            "agent",
+            kind,
+            flag,
+            of,
+            "--namespace",
+            self.namespace,
+            "--name",
+            &pod,
+            "--device",
+            "simulated",
+            "--device-state",
+            &state,
+            "--http-address",
+            &address,
+        ];
+        arguments.extend(more);
+        let name = if kind == "miner" { "miner-agent" } else { "gpu-agent" };
+        Ok((self.plain.run(name, &format!("{of}-{port}.log"), kubeconfig, &arguments)?, port))
+    }
+
+    pub(super) fn miner(&self, load: &str) -> Result<(Part, u16)> {
+        self.agent("miner", ("--load", load), &self.kubeconfig, &[])
+    }
+}
+
+/// How a process ended, and the last that it said.
+pub(super) async fn ended(part: &Part) -> Result<(Option<i32>, String)> {
+    let code = until("the end of a process", SOON, async || Ok(part.ended())).await?.code();
+    let words = part.last_words(1);
+    Ok((code, words.trim().to_owned()))
+}
+
+/// How many machines the file says are at work.
+pub(super) fn working(state: &Path) -> Result<i64> {
+    let state: Value = serde_json::from_slice(&std::fs::read(state)?)?;
+    let runs = state.get("limiters").and_then(Value::as_array).cloned().unwrap_or_default();
+    let capped = |run: &&Value| run.pointer("/1/Watts").is_some_and(Value::is_i64);
+    Ok(runs.iter().filter(capped).filter_map(|run| run.get(0)?.as_i64()).sum())
+}
+
+/// What an agent was told to stay under, by its metrics, W.
+pub(super) async fn told(port: u16) -> Result<i64> {
+    let metrics = get(port, "/metrics").await?;
+    let line = metrics.lines().find(|line| line.starts_with("ampacity_agent_limit_watts{"));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).context("no limit")
+}
