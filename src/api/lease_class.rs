@@ -34,6 +34,7 @@ use std::collections::BTreeMap;
         priority = 1,
         json_path = ".status.conditions[?(@.type=='Accepted')].reason"
     ),
+    printcolumn(name = "Free-Watts", type_ = "string", priority = 1, json_path = ".status.freeWatts"),
     printcolumn(name = "Pool", type_ = "string", priority = 1, json_path = ".spec.pool"),
     printcolumn(name = "Feeder", type_ = "string", priority = 1, json_path = ".spec.feeder"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

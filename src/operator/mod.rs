@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod cache;
+pub mod explain;
 pub mod http;
 pub mod leader;
 pub mod leases;
@@ -34,6 +35,7 @@ use leader::{Leader, Standing};
 use own::AgentPods;
 use site::Site;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tenants::Usage;
 
 /// A shed that is not answered within this means that this leader cannot write: it stops renewing its Lease.
@@ -109,6 +111,8 @@ pub struct Operator {
     reported: report::Reported,
     /// Objects whose author was told that they cannot be read, and why.
     told_unreadable: BTreeMap<Key, String>,
+    /// Where people ask why.
+    desk: Arc<explain::Desk>,
 }
 
 impl Operator {
@@ -130,6 +134,7 @@ impl Operator {
             agents: pods::Pace::default(),
             reported: report::Reported::default(),
             told_unreadable: BTreeMap::new(),
+            desk: Arc::default(),
         }
     }
 
@@ -173,6 +178,13 @@ impl Operator {
     /// # Errors
     /// It must exit; nothing was written in this turn.
     pub fn step(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
+        let outcome = self.turn_all(ports, now);
+        let desk = self.desk.clone();
+        desk.answer(|| self.view(now));
+        outcome
+    }
+
+    fn turn_all(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
         for site in self.sites.values_mut() {
             site.feed.clear();
         }
@@ -214,6 +226,7 @@ impl Operator {
         let plan = decide(&snapshot, sha256_hex);
         site.foresee(&snapshot, &plan);
         site.memory = plan.memory.clone();
+        site.decided = Some(Arc::new(snapshot));
         site.prices = Some(prices);
 
         let mut writes = own::births(site, &self.options, now);
