@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use ampacity::store::api_time;
+use ampacity_core::units::{Span, Time};
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::{Needs, Test, cluster_test_within, definitions, until};
 use anyhow::{Context, Result, ensure};
@@ -72,12 +74,16 @@ metadata: {name: told-repair}
 spec: {target: {budget: told, load: told-s21-1}, holder: j.doe, reason: pump}
 "#;
 
-fn lease(name: &str, gpus: u32) -> String {
-    format!(
+/// A lease that began an hour ago, for ten days.
+fn lease(name: &str, gpus: u32) -> Result<String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let now = Time::seconds(i64::try_from(now)?);
+    let at = |time| api_time(time).0.to_string();
+    let (start, end) = (at(now.before(Span::minutes(60))), at(now.after(Span::minutes(10 * 1_440))));
+    Ok(format!(
         "apiVersion: ampacity.dev/v1alpha1\nkind: ComputeLease\nmetadata: {{name: {name}}}\nspec:\n  className: told-firm\n  \
-         gpus: {gpus}\n  term: {{start: \"2026-01-01T00:00:00Z\", end: \"2099-03-01T00:00:00Z\"}}\n  \
-         maxPricePerGpuHour: \"2.10\"\n"
-    )
+         gpus: {gpus}\n  term: {{start: \"{start}\", end: \"{end}\"}}\n  maxPricePerGpuHour: \"2.10\"\n"
+    ))
 }
 
 /// What a person has at hand.
@@ -93,7 +99,7 @@ struct Person {
 impl Person {
     fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(program);
-        command.args(arguments).env("KUBECONFIG", &self.kubeconfig);
+        command.args(arguments).env("KUBECONFIG", &self.kubeconfig).env_remove("RUST_BACKTRACE");
         command.output().with_context(|| format!("starting {}", program.display()))
     }
 
@@ -220,11 +226,13 @@ async fn up(test: &Test) -> Result<(Person, ampacity_e2e::process::Part)> {
     let operator = plain.run("operator", "operator.log", &person.kubeconfig, &arguments)?;
     until("an answer about a load", SOON, async || Ok(person.explain(&["load/told-s21-0"]).ok())).await?;
     for (name, gpus) in [("fits", 8), ("more", 64)] {
-        let file = person.file(name, &lease(name, gpus))?;
+        let file = person.file(name, &lease(name, gpus)?)?;
         person.kubectl(&["apply", "--server-side", "-f", &file])?;
     }
     person.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "cl/fits"])?;
-    person.kubectl(&["wait", "--for=condition=Accepted", "--timeout=60s", "pb/told", "mf,gp,lc,ge,lo", "--all"]).ok();
+    for kinds in ["pb,mf,gp,lc", "ge,lo"] {
+        person.kubectl(&["wait", "--for=condition=Accepted", "--timeout=60s", kinds, "--all"])?;
+    }
     person.kubectl(&["wait", "--for=condition=Accepted=False", "--timeout=60s", "cl/more"])?;
     Ok((person, operator))
 }
@@ -262,7 +270,7 @@ async fn what_if(person: &Person) -> Result<()> {
     assert_eq!(answer.pointer("/applied"), Some(&serde_json::json!(["PowerBudget told changed"])));
     assert_eq!(text(&answer, "/loads/0/load"), "told-s21-0");
     eprintln!("{}", said(&person.asks(&["-f", &person.file("dear.yaml", &dear)?])?)?);
-    let another = person.explain(&["-f", &person.file("another.yaml", &lease("another", 1))?])?;
+    let another = person.explain(&["-f", &person.file("another.yaml", &lease("another", 1)?)?])?;
     assert_eq!(
         [text(&another, "/admissions/0/lease"), text(&another, "/admissions/0/answer")],
         [format!("{}/another", person.namespace).as_str(), "Refused"]

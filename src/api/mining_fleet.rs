@@ -26,12 +26,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Measured", type_ = "string", json_path = ".status.measuredWatts"),
     printcolumn(name = "Break-Even", type_ = "string", json_path = ".status.breakEvenPerMwh"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.conditions[?(@.type=='Ready')].reason"
-    ),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Model", type_ = "string", priority = 1, json_path = ".spec.model"),
     printcolumn(name = "Budget", type_ = "string", priority = 1, json_path = ".spec.budget"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

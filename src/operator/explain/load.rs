@@ -6,7 +6,9 @@ use super::view::{Decided, View};
 use crate::operator::reason::sentence;
 use ampacity_core::decide::explain::Bidder;
 use ampacity_core::guard::{Basis, Bound, LoadId};
+use ampacity_core::hold::{SwitchHold, switch};
 use ampacity_core::plan::Reason;
+use ampacity_core::snapshot::Member as Owner;
 use ampacity_core::tree::NodeId;
 use ampacity_core::units::{Span, Time, Watts};
 
@@ -88,11 +90,28 @@ fn figures(decided: &Decided<'_>, id: LoadId) -> Vec<Figure> {
     if let Some(floor) = decided.told.loads.floor(Bidder::Load(id)) {
         figures.push(Figure::watts("floor", floor, "drawn whatever power costs"));
     }
-    if let Some(memory) = decided.snapshot.memory.loads.get(id.index()) {
-        let word = if memory.on { "runs" } else { "stands" };
-        figures.push(Figure::told("switched", format!("{word} since {}", names.time(memory.switched))));
-    }
+    figures.extend(switched(decided, id));
     figures
+}
+
+/// Since when it runs or stands, and until when its fleet's minimum times hold it there.
+fn switched(decided: &Decided<'_>, id: LoadId) -> Option<Figure> {
+    let (names, snapshot) = (decided.names(), &decided.snapshot);
+    let memory = snapshot.memory.loads.get(id.index())?;
+    let word = if memory.on { "runs" } else { "stands" };
+    let since = format!("{word} since {}", names.time(memory.switched));
+    let fleet = match snapshot.loads.get(id.index())?.member {
+        Owner::Fleet(at) => snapshot.fleets.get(at as usize),
+        Owner::Pool(_) | Owner::Kept | Owner::Retired => None,
+    };
+    let hold = fleet.and_then(|own| switch(Some(memory), own.minimum_on, own.minimum_off, snapshot.now));
+    let note = match hold {
+        Some(SwitchHold::On(until) | SwitchHold::Off(until)) => {
+            format!("{since}, at least until {}", names.time(until))
+        }
+        None => since,
+    };
+    Some(Figure::told("switched", note))
 }
 
 fn basis(bound: Bound, now: Time) -> String {
