@@ -60,7 +60,7 @@ pub struct ExplainArgs {
 /// # Errors
 /// A manifest that is wrong, with its place; no operator that leads and answers; something that it does not know.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
-    let manifests = args.filename.as_ref().map(|file| read(file)).transpose()?;
+    let manifests = args.filename.as_ref().map(read).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     let text = runtime.block_on(async {
         let operator = Operator::find(args).await?;

@@ -163,8 +163,10 @@ pub(super) fn of_owner(view: &View, subject: &Subject, name: &str) -> Result<Exp
     };
     let node = loads.first().and_then(|id| decided.snapshot.loads.get(id.index())).map(|load| load.node);
     answer.limits = decided.limits(node.unwrap_or(NodeId::SITE));
-    if let Some(first) = loads.first().filter(|_| fleet) {
-        let auction = &decided.told.loads;
+    let auction = &decided.told.loads;
+    // One that bids speaks for the others: a lockout's load has nothing to sell.
+    let bids = |id: &&LoadId| !auction.steps(Bidder::Load(**id)).is_empty();
+    if let Some(first) = loads.iter().find(bids).filter(|_| fleet) {
         let bidder = Bidder::Load(*first);
         answer.bids = decided.bids(auction, bidder, decided.stops(auction, bidder));
         let changes = decided.changes(auction, bidder).into_iter();
