@@ -99,7 +99,13 @@ impl Cache {
         let new = self.unreadable.iter().filter(|(key, why)| told.get(*key) != Some(*why));
         let new: Vec<(Key, String)> = new.take(NEWS_MAX).map(|(key, why)| (key.clone(), why.clone())).collect();
         let event = |(key, why): (Key, String)| {
-            let kept = if self.objects.contains_key(&key) { "its last form stays in force" } else { "it is left out" };
+            let known = self.objects.contains_key(&key);
+            let kept = match (key.kind, known) {
+                (Kind::Lockout | Kind::GridEvent, true) => "its last form stays in force and nothing is raised there",
+                (Kind::Lockout | Kind::GridEvent, false) => "nothing is raised at any site until it can",
+                (_, true) => "its last form stays in force",
+                (_, false) => "it is left out",
+            };
             let why: String = why.chars().take(160).collect();
             let note = format!("cannot be read, {kept}: {why}");
             let write = Write::Event { regarding: key, warning: true, reason: "Unreadable", action: "Read", note };

@@ -149,18 +149,19 @@ impl Decided<'_> {
         Some(match reason {
             Reason::MinimumOn { until } => format!("may be stopped for money from {}", names.time(*until)),
             Reason::MinimumOff { until } => format!("may start again from {}", names.time(*until)),
-            Reason::Lockout { name, holder } => {
+            Reason::Lockout { name, holder, .. } => {
                 format!("{} releases it: kubectl delete lockout {}", short(holder), short(name))
             }
             Reason::Event { name, until: Time::MAX } => format!("ends when grid event {} is withdrawn", short(name)),
             Reason::Event { name, until } => format!("grid event {} ends at {}", short(name), names.time(*until)),
             Reason::StaleMeter { node } => format!("a new sample of the meter of {}", names.node(*node)),
+            Reason::UnreadHold { name } => format!("{} is written so that it can be read, or deleted", short(name)),
             Reason::NoPrice => "a price, and a hashprice, that may be acted on".into(),
             Reason::NotProved { .. } => "its agent proves the order, or is replaced".into(),
             Reason::DeadBand { .. } => {
                 "a price that makes the change worth more than the dead band and a switch".into()
             }
-            Reason::Trimmed => "it uses what it has and asks for more".into(),
+            Reason::Trimmed { .. } => "it uses what it has and asks for more".into(),
             Reason::Unreadable => "its fleet or pool is made readable again".into(),
             Reason::NoLease => "a lease's Jobs land on its node".into(),
             Reason::Obligation { until, .. } if *until < Time::MAX => {

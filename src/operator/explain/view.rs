@@ -102,12 +102,14 @@ impl View {
         let budgets: Vec<_> = self.cache.budgets().cloned().collect();
         for budget in &budgets {
             let name = budget.name_any();
+            let fresh = !self.sites.contains_key(&name);
             let site = self.sites.entry(name.clone()).or_insert_with(|| Site::new(&name));
             site.read(&self.cache, budget, self.now);
             // Once to set another tree, once to accept it.
             site.follow_tree();
             site.follow_tree();
-            if site.ledger.is_none() {
+            // One that is known and not led here is led from another namespace.
+            if fresh {
                 // A copy exits nothing: where the guard would, the copy stays as it is.
                 let _left = site.lead(epoch, &self.cache, self.now);
             }
