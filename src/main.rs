@@ -28,6 +28,8 @@ enum Command {
     Crds,
     /// Runs a whole site in virtual time: no cluster, no devices, the same decisions.
     Demo(Box<DemoArgs>),
+    /// Says why a load, lease, limit or hold stands as it does, or what an object would change.
+    Explain(ampacity::cli::explain::ExplainArgs),
     /// Runs the operator in a cluster.
     Operator(ampacity::cli::operator::OperatorArgs),
 }
@@ -44,6 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
                 run::run(&args, World::new, world)
             })
         }
+        Command::Explain(args) => ampacity::cli::explain::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Operator(args) => ampacity::cli::operator::operate(&args),
     }
 }

@@ -36,9 +36,13 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Notice", type_ = "string", json_path = ".status.notice.deadline"),
+    printcolumn(name = "Offer", type_ = "string", priority = 1, json_path = ".status.offer.reason"),
+    printcolumn(name = "Price", type_ = "string", priority = 1, json_path = ".status.offer.price"),
+    printcolumn(name = "Fits-GPUs", type_ = "integer", priority = 1, json_path = ".status.offer.wouldFit.gpus"),
+    printcolumn(name = "Fits-Watts", type_ = "string", priority = 1, json_path = ".status.offer.wouldFit.watts"),
     printcolumn(name = "Curtailed", type_ = "integer", priority = 1, json_path = ".status.account.curtailedSeconds"),
     printcolumn(name = "Credit", type_ = "string", priority = 1, json_path = ".status.account.creditUsd"),
-    printcolumn(name = "End", type_ = "date", priority = 1, json_path = ".spec.term.end"),
+    printcolumn(name = "End", type_ = "string", priority = 1, json_path = ".spec.term.end"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

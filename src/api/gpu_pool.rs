@@ -28,12 +28,7 @@ use std::collections::BTreeMap;
     printcolumn(name = "Setpoint", type_ = "string", json_path = ".status.setpointWatts"),
     printcolumn(name = "Measured", type_ = "string", json_path = ".status.measuredWatts"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.conditions[?(@.type=='Ready')].reason"
-    ),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Budget", type_ = "string", priority = 1, json_path = ".spec.budget"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -28,12 +28,8 @@ use std::collections::BTreeMap;
     printcolumn(name = "Leases", type_ = "integer", json_path = ".status.leases"),
     printcolumn(name = "Free-GPUs", type_ = "integer", json_path = ".status.freeGpus"),
     printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.conditions[?(@.type=='Accepted')].reason"
-    ),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].reason"),
+    printcolumn(name = "Free-Watts", type_ = "string", priority = 1, json_path = ".status.freeWatts"),
     printcolumn(name = "Pool", type_ = "string", priority = 1, json_path = ".spec.pool"),
     printcolumn(name = "Feeder", type_ = "string", priority = 1, json_path = ".spec.feeder"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

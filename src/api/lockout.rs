@@ -21,11 +21,12 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Load", type_ = "string", json_path = ".spec.target.load"),
     printcolumn(name = "Feeder", type_ = "string", json_path = ".spec.target.feeder"),
     printcolumn(name = "Limit", type_ = "string", json_path = ".spec.limitWatts"),
-    printcolumn(name = "Holder", type_ = "string", json_path = ".spec.holder"),
-    printcolumn(name = "Met", type_ = "string", json_path = ".status.conditions[?(@.type=='Met')].status"),
     printcolumn(name = "Bound", type_ = "string", json_path = ".status.boundWatts"),
-    printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".spec.reason"),
+    printcolumn(name = "Met", type_ = "string", json_path = ".status.conditions[?(@.type=='Met')].status"),
+    printcolumn(name = "Holder", type_ = "string", json_path = ".spec.holder"),
     printcolumn(name = "Budget", type_ = "string", priority = 1, json_path = ".spec.target.budget"),
+    printcolumn(name = "Since", type_ = "string", priority = 1, json_path = ".spec.since"),
+    printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".spec.reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

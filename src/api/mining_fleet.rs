@@ -21,17 +21,13 @@ use serde::{Deserialize, Serialize};
     doc = "Alike containers of mining machines on one feeder: inventory, power curve, thermal floor, ownership. Each container becomes one load with one agent.",
     printcolumn(name = "Feeder", type_ = "string", json_path = ".spec.feeder"),
     printcolumn(name = "Containers", type_ = "integer", json_path = ".spec.containers"),
-    printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
+    printcolumn(name = "Agents", type_ = "integer", json_path = ".status.agents"),
     printcolumn(name = "Setpoint", type_ = "string", json_path = ".status.setpointWatts"),
     printcolumn(name = "Measured", type_ = "string", json_path = ".status.measuredWatts"),
     printcolumn(name = "Break-Even", type_ = "string", json_path = ".status.breakEvenPerMwh"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.conditions[?(@.type=='Ready')].reason"
-    ),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Model", type_ = "string", priority = 1, json_path = ".spec.model"),
     printcolumn(name = "Budget", type_ = "string", priority = 1, json_path = ".spec.budget"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -27,14 +27,17 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.policy.mode"),
     printcolumn(name = "Limit", type_ = "string", json_path = ".status.nodes[0].limitWatts"),
     printcolumn(name = "Bound", type_ = "string", json_path = ".status.nodes[0].boundWatts"),
+    printcolumn(name = "Room", type_ = "string", json_path = ".status.nodes[0].headroomWatts"),
     printcolumn(name = "Measured", type_ = "string", json_path = ".status.nodes[0].measuredWatts"),
     printcolumn(name = "Mining", type_ = "string", json_path = ".status.split.miningWatts"),
     printcolumn(name = "Leased", type_ = "string", json_path = ".status.split.leasedWatts"),
     printcolumn(name = "Price", type_ = "string", json_path = ".status.energyPrice.value"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Hashprice", type_ = "string", priority = 1, json_path = ".status.hashprice.value"),
+    printcolumn(name = "Price-Time", type_ = "string", priority = 1, json_path = ".status.energyPrice.time"),
     printcolumn(name = "Leader", type_ = "string", priority = 1, json_path = ".status.leader.id"),
+    printcolumn(name = "Epoch", type_ = "integer", priority = 1, json_path = ".status.leader.epoch"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -3,4 +3,5 @@
 pub mod agent;
 pub mod crds;
 pub mod demo;
+pub mod explain;
 pub mod operator;

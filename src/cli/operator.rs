@@ -7,6 +7,7 @@ use crate::link::grpc::identity::{Accounts, ApiServer};
 use crate::link::grpc::server::GrpcUplink;
 use crate::link::memory::{Exchange, MemoryUplink};
 use crate::market::Market;
+use crate::operator::explain;
 use crate::operator::http::{self, Health};
 use crate::operator::own::{AgentPods, PodOptions};
 use crate::operator::run::{Pace, Shell, SystemClock, run};
@@ -63,6 +64,10 @@ pub struct OperatorArgs {
     /// Where /healthz, /readyz and /metrics are answered.
     #[arg(long, default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
+    /// Where `ampacity explain` is answered. It tells every tenant's prices and leases: leave it on the pod's own
+    /// loopback address, which takes the right to forward a port to this pod to reach.
+    #[arg(long, default_value = "127.0.0.1:8082")]
+    explain_address: SocketAddr,
     /// Folder that relative paths of price, hashprice and meter files start at.
     #[arg(long, default_value = ".")]
     feeds_folder: PathBuf,
@@ -212,7 +217,11 @@ async fn operate_in(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
     let (address, serving) = http::serve(args.http_address, health.clone())
         .await
         .with_context(|| format!("answering at {}", args.http_address))?;
-    tracing::info!(name = args.name, namespace = args.namespace, %address, "started");
+    let operator = Operator::new(Options { link: link.reached_at.clone(), ..args.options() });
+    let (explained_at, explaining) = explain::serve(args.explain_address, operator.desk())
+        .await
+        .with_context(|| format!("answering at {}", args.explain_address))?;
+    tracing::info!(%explained_at, name = args.name, namespace = args.namespace, %address, "started");
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
         tokio::select! {
@@ -228,9 +237,9 @@ async fn operate_in(args: &OperatorArgs) -> anyhow::Result<ExitCode> {
         health,
         pace: args.pace(),
     };
-    let options = Options { link: link.reached_at.clone(), ..args.options() };
-    let outcome = run(Operator::new(options), shell, stop).await;
+    let outcome = run(operator, shell, stop).await;
     serving.abort();
+    explaining.abort();
     Ok(match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(EXIT_AFRESH),

@@ -19,7 +19,7 @@ impl Change {
 }
 
 /// Every object as it was last shown.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Cache {
     objects: BTreeMap<Key, Object>,
     unreadable: BTreeMap<Key, String>,

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod cache;
 mod claim;
+pub mod explain;
 pub mod http;
 pub mod leader;
 pub mod leases;
@@ -36,6 +37,7 @@ use own::AgentPods;
 use purpose::{Purpose, Purposed, Token, token};
 use site::Site;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tenants::Usage;
 
 /// A shed that is not answered within this means that this leader cannot write: it stops renewing its Lease.
@@ -98,6 +100,8 @@ pub struct Operator {
     reported: report::Reported,
     /// Objects whose author was told that they cannot be read, and why.
     told_unreadable: BTreeMap<Key, String>,
+    /// Where people ask why.
+    desk: Arc<explain::Desk>,
     /// Sites of which it was told that another namespace's operators lead them.
     told_elsewhere: BTreeSet<String>,
 }
@@ -121,6 +125,7 @@ impl Operator {
             agents: pods::Pace::default(),
             reported: report::Reported::default(),
             told_unreadable: BTreeMap::new(),
+            desk: Arc::default(),
             told_elsewhere: BTreeSet::new(),
         }
     }
@@ -165,6 +170,13 @@ impl Operator {
     /// # Errors
     /// It must exit; nothing was written in this turn.
     pub fn step(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
+        let outcome = self.turn_all(ports, now);
+        let desk = self.desk.clone();
+        desk.answer(|| self.view(now));
+        outcome
+    }
+
+    fn turn_all(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
         for site in self.sites.values_mut() {
             site.feed.clear();
         }
@@ -209,6 +221,7 @@ impl Operator {
         let plan = decide(&snapshot, sha256_hex);
         site.foresee(&snapshot, &plan);
         site.memory = plan.memory.clone();
+        site.decided = Some(Arc::new(snapshot));
         site.prices = Some(prices);
 
         let mut writes = own::births(site, &self.options, now);

@@ -59,6 +59,17 @@ pub(super) fn births(site: &mut Site, options: &Options, now: Time) -> Vec<Purpo
     writes
 }
 
+/// The loads that a site wants and does not have, as they would be born.
+pub(super) fn unborn(site: &Site, options: &Options) -> Vec<ControllableLoad> {
+    let Some(epoch) = site.ledger.as_ref().map(|ledger| ledger.epoch()) else { return Vec::new() };
+    let missing = site.wanted().filter(|(_, id)| id.is_none());
+    let born = missing.filter_map(|(want, _)| match birth(site, want, options, epoch)? {
+        Write::CreateLoad(load) => Some(*load),
+        _ => None,
+    });
+    born.collect()
+}
+
 /// By feeder's name: the nameplates of every load that is not released, and of those to be born.
 fn needed(site: &Site, missing: &[WantedLoad]) -> BTreeMap<String, Watts> {
     let mut sums = BTreeMap::new();

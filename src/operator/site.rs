@@ -18,7 +18,7 @@ use ampacity_core::guard::ledger::Exit;
 use ampacity_core::guard::{Heartbeat, KnownLimit, Ledger, LoadFacts, LoadId, Seen as Learned};
 use ampacity_core::memory::Memory;
 use ampacity_core::plan::Plan;
-use ampacity_core::snapshot::{Member, Reading};
+use ampacity_core::snapshot::{Member, Reading, Snapshot};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time, Watts};
 use kube::ResourceExt;
@@ -53,7 +53,7 @@ pub struct LoadRow {
 }
 
 /// One site.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Site {
     /// The budget's name.
     pub name: String,
@@ -78,6 +78,8 @@ pub struct Site {
     pub memory: Memory,
     /// The last decision.
     pub plan: Option<Plan>,
+    /// What it was made from.
+    pub decided: Option<Arc<Snapshot>>,
     /// By node: the meter's last sample.
     pub meters: Vec<Option<Reading>>,
     /// By node: the read-back setpoint of its relay.
@@ -120,6 +122,7 @@ impl Site {
             ledger: None,
             memory: Memory::default(),
             plan: None,
+            decided: None,
             meters: Vec::new(),
             relays: BTreeMap::new(),
             nameplates: BTreeMap::new(),

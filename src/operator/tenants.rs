@@ -43,7 +43,7 @@ pub struct LeaseRow {
 }
 
 /// Jobs and pods by lease, read again when one of them changes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Usage {
     jobs: BTreeMap<Key, Vec<Arc<JobFacts>>>,
     pods: BTreeMap<(String, String), Vec<Arc<PodFacts>>>,

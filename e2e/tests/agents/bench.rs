@@ -142,6 +142,8 @@ impl<'a> Bench<'a> {
             "op",
             "--http-address",
             &address,
+            "--explain-address",
+            "127.0.0.1:0",
             "--agent-image",
             image,
             "--agent-service-account",

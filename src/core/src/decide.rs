@@ -3,6 +3,7 @@
 //! Pure and total: the same snapshot gives the same plan, byte for byte, and every snapshot gives one. What is wanted
 //! is not what is safe to write now: the guard's ledger turns wants into writes, sheds first.
 
+pub mod explain;
 mod leases;
 mod limits;
 mod miners;
@@ -17,6 +18,7 @@ use crate::bid::Bid;
 use crate::clear::{Clearing, clear};
 use crate::hold::ramp::Rates;
 use crate::lease::Digest;
+use crate::memory::Ramp;
 use crate::plan::Plan;
 use crate::snapshot::{Load, LoadKind, Snapshot};
 use crate::units::{UsdPerMwh, Watts};
@@ -29,6 +31,12 @@ use settle::{Move, Outcome};
 
 /// Decides what every load and every lease is wanted at. Offers that are made carry the `digest` of their terms.
 pub fn decide(snapshot: &Snapshot, digest: Digest) -> Plan {
+    let (facts, leases, ramp) = work(snapshot, digest);
+    report::plan(&facts, leases, ramp)
+}
+
+/// All that [`decide`] does before it writes down what came of it.
+fn work(snapshot: &Snapshot, digest: Digest) -> (Facts<'_>, Leases, Ramp) {
     let limits = limits::in_force(snapshot);
     let price = price(snapshot);
     let sold = miners::sold(snapshot);
@@ -59,8 +67,8 @@ pub fn decide(snapshot: &Snapshot, digest: Digest) -> Plan {
     let credit = rates.credit(ramp, snapshot.now);
     let outcome = settle::settle(snapshot, &limits, &ranges, &moves, (&reserved, obliged), credit);
     let ramp = rates.advance(ramp, outcome.moved, snapshot.now);
-    let facts = Facts { snapshot, limits, duties, held, price, sold, ranges, nodes, cleared, moves, outcome };
-    report::plan(&facts, leases, ramp)
+    let facts = Facts { snapshot, limits, duties, held, price, sold, ranges, nodes, bids, cleared, moves, outcome };
+    (facts, leases, ramp)
 }
 
 /// All that a plan is written from.
@@ -74,6 +82,8 @@ struct Facts<'a> {
     sold: Vec<Sold>,
     ranges: Vec<Range>,
     nodes: Vec<GpuNode>,
+    /// What was cleared: one a load in their order, then what is kept free.
+    bids: Vec<Bid>,
     cleared: Clearing,
     moves: Vec<Move>,
     outcome: Outcome,

@@ -16,7 +16,7 @@ use super::limits::{Limits, stages};
 use super::obligations::{self, Duty};
 use super::range::{Cap, Range};
 use crate::bid::Bid;
-use crate::clear::{Award, clear};
+use crate::clear::{Award, Clearing, clear};
 use crate::lease::{
     Answer, Barred, Book, Contract, Delivery, Digest, Ground, Lease, LeaseState, Level, NoticeReason, Stance, Wanted,
     consider_all, serve,
@@ -97,6 +97,8 @@ pub(super) struct Leases {
     free: Vec<bool>,
     /// When one of them changes by time alone.
     pub(super) wake: Option<Time>,
+    /// What economics cleared, where it had to: the bids of all loads, then one an accepted lease.
+    pub(super) cleared: Option<(Vec<Bid>, Clearing)>,
 }
 
 /// Serves every lease. `loads`: the bids of all loads, GPU nodes at their floors, and the obligations on them.
@@ -109,12 +111,12 @@ pub(super) fn serve_all(
     digest: Digest,
 ) -> Leases {
     let claims = claims(snapshot);
-    let wanted = economics(snapshot, limits, &claims, (loads, duties), price);
+    let (wanted, cleared) = economics(snapshot, limits, &claims, (loads, duties), price);
     let notice = claims.iter().map(|c| c.contract.offer.terms.notice).max().unwrap_or_default();
     // Limits that fall within one notice of each other are told of together.
     let stages = stages(snapshot, Span::new(notice.get().saturating_mul(2)));
     let forced = shed::forced(snapshot, &stages, &claims, &wanted, loads);
-    let mut leases = considered(snapshot, ranges, digest);
+    let mut leases = Leases { cleared, ..considered(snapshot, ranges, digest) };
     let locked = locked(snapshot, ranges);
     let asks = wanted.into_iter().zip(forced);
     for (claim, (wanted, forced)) in claims.iter().zip(asks) {
@@ -173,14 +175,14 @@ fn claims(snapshot: &Snapshot) -> Vec<Claim<'_>> {
     claims
 }
 
-/// What each lease is wanted at for money.
+/// What each lease is wanted at for money, and the bids that say so.
 fn economics(
     snapshot: &Snapshot,
     limits: &Limits<'_>,
     claims: &[Claim<'_>],
     (loads, duties): (&[Bid], &[Duty<'_>]),
     price: Option<UsdPerMwh>,
-) -> Vec<Ask> {
+) -> (Vec<Ask>, Option<(Vec<Bid>, Clearing)>) {
     let all = |claim: &Claim<'_>| Ask { wanted: Wanted::all(claim.contract), reason: None };
     let mut asks: Vec<Ask> = claims.iter().map(all).collect();
     let free = |c: &Claim<'_>| matches!(c.stance, Stance::Free | Stance::OnNotice(_) | Stance::Down { .. });
@@ -191,7 +193,7 @@ fn economics(
             ask.wanted.level = Level { watts: grant.watts, cap: grant.cap };
             ask.reason = Some(Reason::NoPrice);
         }
-        return asks;
+        return (asks, None);
     };
     for (claim, ask) in claims.iter().zip(&mut asks).filter(|(c, _)| c.pool.is_none() || c.busy) {
         ask.reason = barred(claim, price);
@@ -205,7 +207,7 @@ fn economics(
     let concerned =
         |c: &Claim<'_>| c.pool.is_some() && c.busy && !matches!(c.stance, Stance::Ended | Stance::NotYet { .. });
     if !claims.iter().any(|c| concerned(c) && free(c)) {
-        return asks;
+        return (asks, None);
     }
     let mut bids = Vec::with_capacity(loads.len() + claims.len());
     bids.extend_from_slice(loads);
@@ -231,7 +233,7 @@ fn economics(
             ask.reason = Some(why(award, price));
         }
     }
-    asks
+    (asks, Some((bids, cleared)))
 }
 
 /// What keeps a flexible lease on although power is worth more than it: its terms.
@@ -297,6 +299,7 @@ fn considered(snapshot: &Snapshot, ranges: &[Range], digest: Digest) -> Leases {
         values: vec![UsdPerMwh::ZERO; count],
         free: vec![false; count],
         wake: None,
+        cleared: None,
     }
 }
 

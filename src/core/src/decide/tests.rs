@@ -1,5 +1,6 @@
 //! Decisions on small sites, whole, and properties over random ones.
 
+mod explain;
 mod leases;
 mod obligations;
 mod safety;

@@ -143,6 +143,11 @@ pub(in crate::operator) struct World {
 }
 
 impl World {
+    /// What the operator knows now.
+    pub(in crate::operator) fn view(&self) -> crate::operator::explain::View {
+        self.operator.view(self.now)
+    }
+
     pub(in crate::operator) fn new(more: &str) -> Self {
         let server = Server::new(1, START);
         let exchange = Exchange::new(1, START);
