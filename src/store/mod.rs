@@ -201,6 +201,8 @@ pub struct PodFacts {
     pub ready: bool,
     /// The form of the operator's template that an agent's pod was made from; none: the operator did not make it.
     pub template: Option<String>,
+    /// Annotations under our prefix, of a lease's pod.
+    pub annotations: BTreeMap<String, String>,
     /// Resource version: tells which of two forms is the newer.
     pub revision: String,
 }
@@ -348,6 +350,16 @@ pub enum Write {
         uid: String,
         /// `spec.suspend`; none: as it stands.
         suspend: Option<bool>,
+        /// Annotations under our prefix.
+        annotations: BTreeMap<String, Option<String>>,
+    },
+    /// Set our annotations on a pod of a lease's Job (none: remove), where its own processes can read them through the
+    /// downward API. Only on this UID.
+    NotePod {
+        /// The pod.
+        pod: Key,
+        /// Its UID.
+        uid: String,
         /// Annotations under our prefix.
         annotations: BTreeMap<String, Option<String>>,
     },
