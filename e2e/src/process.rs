@@ -205,7 +205,8 @@ impl Part {
     /// Its resident memory in bytes; `None` where the system does not say (or it is not running).
     #[must_use]
     pub fn resident_bytes(&self) -> Option<u64> {
-        let id = lock(&self.child).as_ref()?.id();
+        // What runs inside a real node is the child of who entered it.
+        let id = self.only_child().or_else(|| Some(lock(&self.child).as_ref()?.id()))?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -140,13 +140,15 @@ impl Book {
     }
 
     fn sort(&mut self) {
+        let pieces = &self.pieces;
+        let order = self.order.sort(pieces.iter().map(|p| p.merit));
+        let none = Piece { merit: 0, watts: 0, step: 0, bid: NONE, node: NONE };
         self.ranked.clear();
-        self.ranked.reserve(self.pieces.len());
-        self.places.resize(self.pieces.len(), 0);
-        for at in self.order.sort(self.pieces.iter().map(|p| p.merit)) {
-            if let (Some(piece), Some(place)) = (self.pieces.get(at as usize), self.places.get_mut(at as usize)) {
-                *place = self.ranked.len() as u32;
-                self.ranked.push(Ranked::new(at, piece));
+        self.ranked.extend(order.map(|at| Ranked::new(at, pieces.get(at as usize).unwrap_or(&none))));
+        self.places.resize(pieces.len(), 0);
+        for (ranked, at) in self.ranked.iter().zip(0..) {
+            if let Some(place) = self.places.get_mut(ranked.piece as usize) {
+                *place = at;
             }
         }
         self.sorted = true;
