@@ -280,15 +280,19 @@ mod tests {
         );
         let why = format!("{CONTROL_PLANE}/go.mod has no line that starts with \"k8s.io/nosuch\"");
         assert_eq!(directive(modules, "k8s.io/nosuch").map_err(|error| error.to_string()), Err(why));
-        assert!(version_flags(Path::new(CHARTS.modules))?.contains(" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36 "));
+        assert!(
+            version_flags(Path::new(CHARTS.modules))?.contains(" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36 ")
+        );
         Ok(())
     }
 
     #[test]
     fn every_program_is_a_tool_of_the_pinned_modules() -> Result<()> {
-        for (modules, program) in [&PLAIN, &CHARTS].into_iter().chain(&NODE).flat_map(|set| {
-            set.programs.iter().map(|program| (set.modules, program))
-        }) {
+        for (modules, program) in [&PLAIN, &CHARTS]
+            .into_iter()
+            .chain(&NODE)
+            .flat_map(|set| set.programs.iter().map(|program| (set.modules, program)))
+        {
             let text = fs::read_to_string(Path::new(modules).join("go.mod"))?;
             let named = |line: &str| line.trim().split(' ').any(|word| word == program.package());
             assert!(text.lines().any(named), "{}", program.name());

@@ -78,8 +78,7 @@ impl Plain {
             fs::create_dir(folder.join(name))?;
         }
         let plugins = self.program(Program::Ptp).parent().context("a plugin without a folder")?.to_owned();
-        let kubeconfigs =
-            [identity::KUBELET, identity::PROXY, identity::DNS].map(|user| self.kubeconfig(user));
+        let kubeconfigs = [identity::KUBELET, identity::PROXY, identity::DNS].map(|user| self.kubeconfig(user));
         let [kubelet, proxy, dns] = kubeconfigs;
         let space = self.space()?;
         let at = |name: &str| folder.join(name);
@@ -106,9 +105,10 @@ impl Plain {
         self.launch_inside(Program::KubeProxy, proxy)?;
         self.launch_inside(Program::CoreDns, vec!["-conf".into(), at("Corefile").display().to_string()])?;
         let nodes: Api<Node> = Api::all(self.client(ADMIN).await?);
-        let ready = tokio::time::timeout(READY, self.ready("the real node to take pods", async || {
-            Ok(takes_pods(&nodes.get(NAME).await?).then_some(()))
-        }));
+        let ready = tokio::time::timeout(
+            READY,
+            self.ready("the real node to take pods", async || Ok(takes_pods(&nodes.get(NAME).await?).then_some(()))),
+        );
         ready.await.context("the real node")?
     }
 
@@ -169,7 +169,8 @@ impl Plain {
     }
 
     fn space(&self) -> Result<&Space> {
-        self.node_space().ok_or_else(|| anyhow!("this control plane has no real node: the test must say Needs::RealNode"))
+        self.node_space()
+            .ok_or_else(|| anyhow!("this control plane has no real node: the test must say Needs::RealNode"))
     }
 }
 

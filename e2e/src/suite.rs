@@ -153,7 +153,9 @@ impl Test {
             (None, Needs::RealNode) => {
                 Cluster::Shared(SHARED_NODE.get_or_try_init(|| Plain::start_as(Shape::Node)).await?)
             }
-            (None, Needs::AnyCluster | Needs::FakeNodes) => Cluster::Shared(SHARED.get_or_try_init(Plain::start).await?),
+            (None, Needs::AnyCluster | Needs::FakeNodes) => {
+                Cluster::Shared(SHARED.get_or_try_init(Plain::start).await?)
+            }
         };
         let name = std::thread::current().name().map(str::to_owned).unwrap_or_default();
         let namespace = format!("{}-{}", label(&name), identity::random_hex(3)?);

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ampacity::api::{
-    CHECKPOINT_DONE_ANNOTATION, CHECKPOINT_REQUEST_ANNOTATION, ControllableLoad, PowerBudget,
-};
+use ampacity::api::{CHECKPOINT_DONE_ANNOTATION, CHECKPOINT_REQUEST_ANNOTATION, ControllableLoad, PowerBudget};
 use ampacity::store::LEADERSHIP_NAME;
 use ampacity_e2e::helm::{CHARTS, Helm};
 use ampacity_e2e::identity::ADMIN;
@@ -119,10 +117,14 @@ fn tenant(namespace: &str, folder: &Path) -> Result<Value> {
     let hence = |hours: i64| -> Result<String> {
         Ok(Timestamp::from_second(Timestamp::now().as_second() + hours * 3_600)?.to_string())
     };
-    let mut lease = of_site("ComputeLease", "go", json!({
-        "className": "h100-flex", "gpus": 8, "maxPricePerGpuHour": "2.20",
-        "term": {"start": hence(-1)?, "end": hence(24)?},
-    }));
+    let mut lease = of_site(
+        "ComputeLease",
+        "go",
+        json!({
+            "className": "h100-flex", "gpus": 8, "maxPricePerGpuHour": "2.20",
+            "term": {"start": hence(-1)?, "end": hence(24)?},
+        }),
+    );
     lease["metadata"]["namespace"] = json!(namespace);
     let named = |name: &str| json!({"name": name, "namespace": namespace});
     let (group, labels) = ("rbac.authorization.k8s.io", json!({"ampacity.dev/lease": "go"}));
@@ -162,7 +164,8 @@ async fn agents(test: &Test) -> Result<()> {
     let wanted = ["h100-real", "s21-0", "s21-1"];
     until("a ceiling of every load", SOON, async || {
         let loads = loads.list(&ListParams::default()).await?.items;
-        let stated = |load: &ControllableLoad| load.status.as_ref().is_some_and(|status| status.ceiling_watts.is_some());
+        let stated =
+            |load: &ControllableLoad| load.status.as_ref().is_some_and(|status| status.ceiling_watts.is_some());
         let names: Vec<String> = loads.iter().filter(|load| stated(load)).map(ResourceExt::name_any).collect();
         ensure!(names == wanted, "{names:?}");
         Ok(Some(()))
@@ -258,11 +261,8 @@ async fn train(test: &Test) -> Result<()> {
     fs::create_dir(&folder)?;
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
     apply(test, &tenant(test.namespace(), &folder)?)?;
-    let training = Training {
-        jobs: Api::default_namespaced(test.admin()),
-        pods: Api::default_namespaced(test.admin()),
-        folder,
-    };
+    let training =
+        Training { jobs: Api::default_namespaced(test.admin()), pods: Api::default_namespaced(test.admin()), folder };
     let started = Instant::now();
     training.passes(20).await?;
     eprintln!("the lease's Job trains {:.1} s after it was created", started.elapsed().as_secs_f64());
@@ -298,7 +298,10 @@ async fn uninstall(test: &Test) -> Result<()> {
     let wanted = ["powerbudget", "miningfleet", "gpupool", "leaseclass"].map(|kind| format!("{kind}.ampacity.dev/"));
     let kinds: Vec<bool> = wanted.iter().map(|kind| kept.lines().any(|line| line.starts_with(kind.as_str()))).collect();
     assert_eq!((kinds, before.len()), (vec![true; 4], 3), "{kept}");
-    assert_eq!(orders().await?.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), ["h100-real", "s21-0", "s21-1"]);
+    assert_eq!(
+        orders().await?.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(),
+        ["h100-real", "s21-0", "s21-1"]
+    );
     Ok(())
 }
 

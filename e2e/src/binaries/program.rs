@@ -128,8 +128,7 @@ impl Set {
 pub(super) const PLAIN: Set =
     Set { name: "control plane", programs: &Program::ALL, modules: CONTROL_PLANE, takes: "about four minutes" };
 /// What the charts' tests need.
-pub(super) const CHARTS: Set =
-    Set { name: "helm", programs: &[Program::Helm], modules: HELM, takes: "about a minute" };
+pub(super) const CHARTS: Set = Set { name: "helm", programs: &[Program::Helm], modules: HELM, takes: "about a minute" };
 /// What a real node needs. Its Kubernetes is the control plane's, from the same modules.
 pub(super) const NODE: [Set; 3] = [
     Set {

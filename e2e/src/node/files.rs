@@ -72,7 +72,9 @@ pub(super) fn kubelet(folder: &Path, space: &Space) -> Value {
 /// `CoreDNS`' configuration.
 pub(super) fn dns(kubeconfig: &Path, space: &Space) -> String {
     let (kubeconfig, address) = (kubeconfig.display(), space.inside());
-    format!(".:53 {{\n    bind {address}\n    errors\n    kubernetes cluster.local {{\n        kubeconfig {kubeconfig}\n    }}\n}}\n")
+    format!(
+        ".:53 {{\n    bind {address}\n    errors\n    kubernetes cluster.local {{\n        kubeconfig {kubeconfig}\n    }}\n}}\n"
+    )
 }
 
 /// kube-proxy's arguments: by nftables, and with no setting of the whole machine touched.

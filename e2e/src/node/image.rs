@@ -171,8 +171,13 @@ mod tests {
             let entry = entry?;
             names.push((entry.path()?.display().to_string(), entry.header().mode()?));
         }
-        let wanted =
-            [("tmp/", 0o1777), ("etc/group", 0o644), ("etc/passwd", 0o644), ("usr/local/bin/x", 0o755), ("bin/sh", 0o777)];
+        let wanted = [
+            ("tmp/", 0o1777),
+            ("etc/group", 0o644),
+            ("etc/passwd", 0o644),
+            ("usr/local/bin/x", 0o755),
+            ("bin/sh", 0o777),
+        ];
         assert_eq!(names, wanted.map(|(name, mode)| (name.to_owned(), mode)));
         Ok(())
     }

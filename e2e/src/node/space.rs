@@ -78,7 +78,8 @@ pub(crate) struct Space {
 impl Space {
     /// Makes one for the run of `folder`.
     pub(crate) async fn start(folder: &Path, keeper: &Arc<Keeper>) -> Result<Self> {
-        let cgroup = folder.file_name().and_then(|name| name.to_str()).context("a run's folder without a name")?.to_owned();
+        let cgroup =
+            folder.file_name().and_then(|name| name.to_str()).context("a run's folder without a name")?.to_owned();
         fs::write(folder.join("tidy"), TIDY.replace("NAME", &cgroup))?;
         let number = take_network()?;
         fs::write(folder.join("number"), number.to_string())?;

@@ -83,9 +83,7 @@ impl Plain {
         ];
         let mine = match self.node_space() {
             None => ["--manage-all-nodes=true"].as_slice(),
-            Some(_) => {
-                &["--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"]
-            }
+            Some(_) => &["--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"],
         };
         arguments.extend(mine.iter().map(|&argument| argument.to_owned()));
         Ok(arguments)

@@ -78,15 +78,29 @@ fn a_job_whose_lease_has_ended_does_not_run_again() {
     assert!(!world.job_runs("train"));
 }
 
+const SPOT: &str = r#"
+kind: LeaseClass
+metadata: {name: spot}
+spec:
+  delivery: Jobs
+  pool: h100
+  pricePerGpuHour: "0.40"
+  service: Flexible
+  noticeSeconds: 60
+  curtailable: {hoursPerMonth: 40, eventsPerDay: 9, maxEventSeconds: 3600, minimumRunSeconds: 10}
+"#;
+
 #[test]
 fn a_notice_stands_on_the_jobs_pods_for_as_long_as_it_runs() {
-    let mut world = leased();
+    let mut world = World::new(SPOT);
+    world.apply(&LEASE.replace("className: flex", "className: spot"));
+    world.job("train", "llm", true);
     world.run(120);
     world.start_pod("train-0", "gpu-0");
     world.run(5);
     assert_eq!(world.noted("train-0"), BTreeMap::new());
     let wait = |world: &mut World, noticed: bool| {
-        for _ in 0..7_200 {
+        for _ in 0..600 {
             world.prices.energy = Some((if noticed { 300_000 } else { 4_000 }, world.now));
             world.run(1);
             if world.noted("train-0").is_empty() != noticed {
