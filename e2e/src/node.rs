@@ -51,18 +51,16 @@ pub fn trouble() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("a real node's pods are real processes in namespaces: it needs root".into());
     }
-    let on_path = |name: &str| find(name).is_none();
-    let missing: Vec<_> = COMMANDS.iter().filter(|(name, _)| on_path(name)).collect();
+    let missing: Vec<_> = COMMANDS.iter().filter(|(name, _)| find(name).is_none()).collect();
     if !missing.is_empty() {
         let (names, mut packages): (Vec<_>, Vec<_>) = missing.into_iter().copied().unzip();
         packages.dedup();
         return Some(format!("{} missing: on Debian \"apt-get install {}\"", names.join(", "), packages.join(" ")));
     }
-    let lacking = ABILITIES.iter().find_map(|(tried, what)| {
+    ABILITIES.iter().find_map(|(tried, what)| {
         let error = space::run("/bin/sh", &["-c", tried]).err()?;
         Some(format!("this machine does not give {what} ({error:#})"))
-    });
-    lacking
+    })
 }
 
 /// The path of a program of the machine.

@@ -2,12 +2,13 @@
 //! the loopback interface, as any user. Nodes and pods are objects that kwok moves; Jobs, scheduling,
 //! RBAC, admission and CEL are real.
 
+mod access;
 mod arguments;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use serde_json::json;
 
 use crate::binaries::{self, Binaries, Program};
 use crate::binary;
-use crate::identity::{self, ADMIN, Credential, Tokens, User};
+use crate::identity::{self, ADMIN, Tokens};
 use crate::node::Space;
 use crate::process::{Keeper, Part};
 use crate::proxy::FaultProxy;
@@ -259,34 +260,6 @@ impl Plain {
         self.ready_after
     }
 
-    /// Writes a kubeconfig with a user's token into the run's folder and returns its path; it goes with the
-    /// control plane.
-    ///
-    /// # Errors
-    /// If the user is not in the token file, or the file cannot be written.
-    pub fn kubeconfig(&self, user: User) -> Result<PathBuf> {
-        let path = self.folder.join(format!("{}.kubeconfig", user.name.replace(':', "-")));
-        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
-        let text = serde_yaml::to_string(&identity::kubeconfig(&self.server(), &self.ca_pem, &credential, "default"))?;
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(path)
-    }
-
-    /// The same through `proxy`.
-    ///
-    /// # Errors
-    /// As [`Plain::kubeconfig`].
-    pub fn kubeconfig_through(&self, proxy: &FaultProxy, user: User) -> Result<PathBuf> {
-        let path = self.folder.join(format!("{}.kubeconfig", proxy.address().port()));
-        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
-        let server = format!("https://{}", proxy.address());
-        let text = serde_yaml::to_string(&identity::kubeconfig(&server, &self.ca_pem, &credential, "default"))?;
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(path)
-    }
-
     /// Runs the `ampacity` binary beside the control plane, by a kubeconfig. What it prints is in the file `log` of
     /// [`Plain::logs`]; it ends with the control plane at the latest, however that ends.
     ///
@@ -300,67 +273,12 @@ impl Plain {
         Part::start(name, PathBuf::from("/usr/bin/env"), all, log, &self.keeper)
     }
 
-    /// A user's client configuration, to be changed before a client is made of it.
-    ///
-    /// # Errors
-    /// If the user is not in the token file.
-    pub async fn config(&self, user: User) -> Result<Config> {
-        self.config_at(&self.server(), &Credential::Token(self.tokens.of(user)?.to_owned())).await
-    }
-
-    /// A user's client.
-    ///
-    /// # Errors
-    /// If the user is not in the token file.
-    pub async fn client(&self, user: User) -> Result<Client> {
-        Ok(Client::try_from(self.config(user).await?)?)
-    }
-
-    /// The client configuration of any user and groups at all, by impersonation.
-    ///
-    /// # Errors
-    /// If a client cannot be made.
-    pub async fn config_as(&self, user: &str, groups: &[&str]) -> Result<Config> {
-        let token = self.tokens.of(ADMIN)?.to_owned();
-        let groups = groups.iter().map(|&group| group.to_owned()).collect();
-        self.config_at(&self.server(), &Credential::Impersonate { token, user: user.to_owned(), groups }).await
-    }
-
-    /// The client configuration of whoever holds `token`, such as a ServiceAccount.
-    ///
-    /// # Errors
-    /// If a client cannot be made.
-    pub async fn config_with_token(&self, token: &str) -> Result<Config> {
-        self.config_at(&self.server(), &Credential::Token(token.to_owned())).await
-    }
-
     /// A new fault proxy in front of the API server.
     ///
     /// # Errors
     /// If no port can be had.
     pub async fn fault_proxy(&self) -> Result<FaultProxy> {
         FaultProxy::start(self.address()).await
-    }
-
-    /// A user's client configuration that goes through `proxy`.
-    ///
-    /// # Errors
-    /// If the user is not in the token file.
-    pub async fn config_through(&self, proxy: &FaultProxy, user: User) -> Result<Config> {
-        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
-        self.config_at(&format!("https://{}", proxy.address()), &credential).await
-    }
-
-    /// A user's client that goes through `proxy`.
-    ///
-    /// # Errors
-    /// If the user is not in the token file.
-    pub async fn client_through(&self, proxy: &FaultProxy, user: User) -> Result<Client> {
-        Ok(Client::try_from(self.config_through(proxy, user).await?)?)
-    }
-
-    async fn config_at(&self, server: &str, credential: &Credential) -> Result<Config> {
-        identity::client_config(identity::kubeconfig(server, &self.ca_pem, credential, "default")).await
     }
 
     /// A part of the control plane, to be frozen, thawed, killed and started again. A test that does so

@@ -125,13 +125,14 @@ fn tenant(namespace: &str, folder: &Path) -> Result<Value> {
             "term": {"start": hence(-1)?, "end": hence(24)?},
         }),
     );
-    lease["metadata"]["namespace"] = json!(namespace);
+    if let Some(metadata) = lease.get_mut("metadata") {
+        *metadata = json!({"name": "go", "namespace": namespace});
+    }
     let named = |name: &str| json!({"name": name, "namespace": namespace});
     let (group, labels) = ("rbac.authorization.k8s.io", json!({"ampacity.dev/lease": "go"}));
     let notice = json!({"path": "checkpoint",
         "fieldRef": {"fieldPath": format!("metadata.annotations['{CHECKPOINT_REQUEST_ANNOTATION}']")}});
-    let mut job = named("train");
-    job["labels"] = labels.clone();
+    let job = json!({"name": "train", "namespace": namespace, "labels": labels});
     let pod = json!({
         "restartPolicy": "Never", "serviceAccountName": "trainer", "terminationGracePeriodSeconds": 5,
         "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},

@@ -338,7 +338,7 @@ fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>) -> Option<Pur
 fn note(pod: &PodFacts, contract: Option<&Contract>) -> Option<Purposed> {
     let annotations = wrong(notice(contract), &pod.annotations);
     let (pod, uid) = (Key::namespaced(Kind::Pod, &pod.namespace, &pod.name), pod.uid.clone());
-    (!annotations.is_empty()).then(|| (Write::NotePod { pod, uid, annotations }, Purpose::Other))
+    (!annotations.is_empty()).then_some((Write::NotePod { pod, uid, annotations }, Purpose::Other))
 }
 
 /// What tells of a running notice.

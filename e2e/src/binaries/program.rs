@@ -135,7 +135,7 @@ pub(super) const NODE: [Set; 3] = [
         name: "kubelet and kube-proxy",
         programs: &[Program::Kubelet, Program::KubeProxy],
         modules: CONTROL_PLANE,
-        takes: "about a minute after the control plane",
+        takes: "about half a minute after the control plane",
     },
     Set {
         name: "containerd",
