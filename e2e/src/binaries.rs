@@ -1,10 +1,12 @@
-//! Finds the control plane's binaries and Helm, or builds them from the pinned modules of `e2e/control-plane/go.mod` and
-//! `e2e/helm/go.mod`.
+//! Finds the binaries of a control plane, of a real node and Helm, or builds them from the pinned modules of
+//! `e2e/{control-plane,helm,node,dns}/go.mod`.
 //!
 //! They live outside the work tree, in `$AMPACITY_E2E_CACHE` (default `~/.cache/ampacity-e2e`), in a folder
 //! named by the hash of `go.mod`, `go.sum`, the Go version and the platform: another pin gets another folder. A binary
 //! appears there by a rename when it is whole, so an interrupted build leaves nothing that looks finished,
 //! and the next one builds only what is missing. A lock lets one build at a time work on a folder.
+
+mod program;
 
 use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
@@ -16,101 +18,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// Where the pinned modules and kwok's stages live.
-pub const CONTROL_PLANE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/control-plane");
-
-/// Where Helm's pinned module lives: it stands on other versions than the control plane's.
-const HELM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm");
+use program::{CHARTS, NODE, PLAIN, RUNTIME, Set};
+pub use program::{CONTROL_PLANE, Program};
 
 /// A build that takes longer is stuck: from empty caches two cores need about four minutes.
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 /// How often a build says that it is still at it.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
-/// A program of the control plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Program {
-    /// The store of the API server.
-    Etcd,
-    /// kube-apiserver.
-    ApiServer,
-    /// kube-controller-manager.
-    ControllerManager,
-    /// kube-scheduler.
-    Scheduler,
-    /// kubectl.
-    Kubectl,
-    /// kwok, which plays nodes.
-    Kwok,
-    /// Helm, which is no part of a control plane.
-    Helm,
-}
-
-impl Program {
-    /// Those of the control plane, in the order in which they start.
-    pub const ALL: [Self; 6] =
-        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kwok, Self::Kubectl];
-
-    /// The name under which it is cached and known to people.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Etcd => "etcd",
-            Self::ApiServer => "kube-apiserver",
-            Self::ControllerManager => "kube-controller-manager",
-            Self::Scheduler => "kube-scheduler",
-            Self::Kubectl => "kubectl",
-            Self::Kwok => "kwok",
-            Self::Helm => "helm",
-        }
-    }
-
-    /// Its Go package.
-    fn package(self) -> &'static str {
-        match self {
-            Self::Etcd => "go.etcd.io/etcd/server/v3",
-            Self::ApiServer => "k8s.io/kubernetes/cmd/kube-apiserver",
-            Self::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
-            Self::Scheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
-            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
-            Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
-            Self::Helm => "helm.sh/helm/v3/cmd/helm",
-        }
-    }
-
-    /// What `go build` calls it: the last element of its package's path that is not a version.
-    fn built_name(self) -> &'static str {
-        match self {
-            Self::Etcd => "server",
-            other => other.name(),
-        }
-    }
-}
-
-/// The folder that holds every [`Program`] of a control plane.
+/// Where the programs of a control plane are, and of a node if those were asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binaries(PathBuf);
+pub struct Binaries(Vec<(&'static [Program], PathBuf)>);
 
 impl Binaries {
-    /// The path of one program.
+    /// The path of one program: its bare name if it was not asked for.
     #[must_use]
     pub fn path(&self, program: Program) -> PathBuf {
-        self.0.join(program.name())
+        let folder = self.0.iter().find(|(programs, _)| programs.contains(&program)).map(|(_, folder)| folder);
+        folder.map_or_else(|| PathBuf::from(program.name()), |folder| folder.join(program.name()))
     }
-}
-
-/// What is built together, from one `go.mod`.
-struct Set {
-    name: &'static str,
-    programs: &'static [Program],
-    modules: &'static Path,
-    /// How long it takes on two cores, from empty caches.
-    takes: &'static str,
-}
-
-fn control_plane() -> Set {
-    let modules = Path::new(CONTROL_PLANE);
-    Set { name: "control plane", programs: &Program::ALL, modules, takes: "about four minutes" }
 }
 
 /// The control plane's binaries, built first where they are missing; `say` hears what is being done and how long it took.
@@ -119,7 +45,16 @@ fn control_plane() -> Set {
 /// If Go is missing or too old (says what to install), if the build fails (with Go's own last words), or if
 /// another build holds the lock for longer than a build may take.
 pub fn find_or_build(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
-    Ok(Binaries(folder_of(&control_plane(), say)?))
+    Ok(Binaries(vec![(PLAIN.programs, folder_of(&PLAIN, say)?)]))
+}
+
+/// The same, with those of a real node.
+///
+/// # Errors
+/// As [`find_or_build`].
+pub fn find_or_build_node(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
+    let sets = std::iter::once(&PLAIN).chain(&NODE);
+    sets.map(|set| Ok((set.programs, folder_of(set, say)?))).collect::<Result<_>>().map(Binaries)
 }
 
 /// The path of Helm, built first where it is missing. See [`find_or_build`].
@@ -127,12 +62,11 @@ pub fn find_or_build(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
 /// # Errors
 /// As [`find_or_build`].
 pub fn helm(say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
-    let set = Set { name: "helm", programs: &[Program::Helm], modules: Path::new(HELM), takes: "about a minute" };
-    Ok(folder_of(&set, say)?.join(Program::Helm.name()))
+    Ok(folder_of(&CHARTS, say)?.join(Program::Helm.name()))
 }
 
 fn folder_of(set: &Set, say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
-    let folder = cache_root()?.join(cache_key(set.modules)?);
+    let folder = cache_root()?.join(cache_key(set.folder())?);
     if missing(set, &folder).is_empty() {
         say(&format!("{}: cached in {}", set.name, folder.display()));
         return Ok(folder);
@@ -164,8 +98,11 @@ fn cache_root() -> Result<PathBuf> {
 /// The hash of all that decides what the binaries are.
 fn cache_key(modules: &Path) -> Result<String> {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for name in ["go.mod", "go.sum"] {
+    for name in ["go.mod", "go.sum", "main.go"] {
         let path = modules.join(name);
+        if name == "main.go" && !path.exists() {
+            continue;
+        }
         context.update(&fs::read(&path).with_context(|| format!("reading {}", path.display()))?);
     }
     context.update(go_facts(modules)?.as_bytes());
@@ -234,7 +171,7 @@ fn build(set: &Set, folder: &Path, wanted: &[Program], say: &(dyn Fn(&str) + Syn
         fs::remove_dir_all(&half_done).context("removing what an interrupted build left")?;
     }
     fs::create_dir(&half_done).context("making a folder to build in")?;
-    let flags = version_flags(set.modules)?;
+    let flags = version_flags(set.folder())?;
     let go = Command::new("go")
         .args(["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", &flags, "-o"])
         .arg(&half_done)
@@ -267,6 +204,14 @@ fn version_flags(modules: &Path) -> Result<String> {
     if modules == Path::new(CONTROL_PLANE) {
         let prefix = "-X k8s.io/component-base/version.git";
         return Ok(format!("-s -w {prefix}Version={kubernetes} {prefix}Major={major} {prefix}Minor={minor}"));
+    }
+    if modules == Path::new(RUNTIME) {
+        // A kubelet asks its runtime for a version that it can read.
+        let containerd = directive(modules, "github.com/containerd/containerd/v2")?;
+        return Ok(format!("-s -w -X github.com/containerd/containerd/v2/version.Version={containerd}"));
+    }
+    if modules != Path::new(CHARTS.modules) {
+        return Ok(String::from("-s -w"));
     }
     let (helm, prefix) = (directive(modules, "helm.sh/helm/v3")?, "-X helm.sh/helm/v3");
     let of = |package: &str| {
@@ -335,16 +280,21 @@ mod tests {
         );
         let why = format!("{CONTROL_PLANE}/go.mod has no line that starts with \"k8s.io/nosuch\"");
         assert_eq!(directive(modules, "k8s.io/nosuch").map_err(|error| error.to_string()), Err(why));
-        assert!(version_flags(Path::new(HELM))?.contains(" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36 "));
+        assert!(
+            version_flags(Path::new(CHARTS.modules))?.contains(" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36 ")
+        );
         Ok(())
     }
 
     #[test]
     fn every_program_is_a_tool_of_the_pinned_modules() -> Result<()> {
-        let programs = Program::ALL.map(|program| (CONTROL_PLANE, program));
-        for (modules, program) in programs.into_iter().chain([(HELM, Program::Helm)]) {
+        for (modules, program) in [&PLAIN, &CHARTS]
+            .into_iter()
+            .chain(&NODE)
+            .flat_map(|set| set.programs.iter().map(|program| (set.modules, program)))
+        {
             let text = fs::read_to_string(Path::new(modules).join("go.mod"))?;
-            let named = |line: &str| line.trim().trim_start_matches("tool ") == program.package();
+            let named = |line: &str| line.trim().split(' ').any(|word| word == program.package());
             assert!(text.lines().any(named), "{}", program.name());
         }
         Ok(())

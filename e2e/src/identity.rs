@@ -36,6 +36,12 @@ pub(crate) const CONTROLLER_MANAGER: User = User { name: "system:kube-controller
 pub(crate) const SCHEDULER: User = User { name: "system:kube-scheduler", groups: &[] };
 /// kwok plays every node at once, so it is nobody's node: a user of its own with all rights.
 pub(crate) const KWOK: User = User { name: "kwok", groups: &["system:masters"] };
+/// The real node's kubelet, by the name that the API server's node authorizer knows.
+pub(crate) const KUBELET: User = User { name: "system:node:real", groups: &["system:nodes"] };
+/// kube-proxy, by the name that the API server's built-in RBAC knows.
+pub(crate) const PROXY: User = User { name: "system:kube-proxy", groups: &[] };
+/// The cluster's DNS: it reads Services and their endpoints.
+pub(crate) const DNS: User = User { name: "dns", groups: &["system:masters"] };
 
 /// One token for each user, and the file that tells the API server about them.
 #[derive(Debug)]
@@ -44,7 +50,7 @@ pub(crate) struct Tokens(Vec<(User, String)>);
 impl Tokens {
     /// Draws a token of 128 random bits for each person and part.
     pub(crate) fn draw() -> Result<Self> {
-        let users = PEOPLE.into_iter().chain([CONTROLLER_MANAGER, SCHEDULER, KWOK]);
+        let users = PEOPLE.into_iter().chain([CONTROLLER_MANAGER, SCHEDULER, KWOK, KUBELET, PROXY, DNS]);
         users.map(|user| Ok((user, random_hex(16)?))).collect::<Result<Vec<_>>>().map(Self)
     }
 

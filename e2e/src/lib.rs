@@ -15,7 +15,7 @@
 //! ```
 //!
 //! [`binaries`] builds etcd, the parts of Kubernetes and Helm from pinned Go modules, once, outside the work
-//! tree; [`plain`] starts them, [`helm`] runs Helm; [`proxy`] puts faults between a client and the API server; [`wait`] is the
+//! tree; [`plain`] starts them, [`node`] puts a real node beside them, [`helm`] runs Helm; [`proxy`] puts faults between a client and the API server; [`wait`] is the
 //! only way to wait. `e2e/run` does all of it with one command.
 
 pub mod binaries;
@@ -23,10 +23,12 @@ pub mod binary;
 pub mod definitions;
 pub mod helm;
 pub mod identity;
+pub mod node;
 pub mod plain;
 pub mod process;
 pub mod proxy;
 pub mod suite;
+pub mod trainer;
 pub mod wait;
 
 pub use plain::Plain;

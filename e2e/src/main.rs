@@ -1,8 +1,10 @@
 //! Builds the suite's control plane, or starts one and leaves it up until it is told to stop.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use ampacity_e2e::{Plain, binaries, identity};
+use ampacity_e2e::plain::Shape;
+use ampacity_e2e::{Plain, binaries, identity, node, trainer};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
@@ -16,29 +18,51 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Build what is missing of the control plane's binaries and of Helm.
-    Build,
+    Build {
+        /// And those of a real node.
+        #[arg(long)]
+        node: bool,
+    },
     /// Start a control plane; it runs until SIGTERM, SIGINT or the end of this process.
     Up {
         /// Where to write the administrator's kubeconfig once everything is ready.
         #[arg(long)]
         kubeconfig: PathBuf,
+        /// With a real node, whose pods are real processes.
+        #[arg(long)]
+        node: bool,
     },
+    /// Train, as the process of a lease's Job.
+    Train(trainer::Arguments),
+    /// Say what keeps a real node from running here; the exit code is 0 if nothing does.
+    Trouble,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
-        Command::Build => {
-            binaries::find_or_build(&|line| println!("{line}"))?;
+        Command::Build { node } => {
+            let find = if node { binaries::find_or_build_node } else { binaries::find_or_build };
+            find(&|line| println!("{line}"))?;
             binaries::helm(&|line| println!("{line}")).map(drop)
         }
-        Command::Up { kubeconfig } => {
-            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(up(kubeconfig))
+        Command::Up { kubeconfig, node } => {
+            let shape = if node { Shape::Node } else { Shape::Plain };
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(up(kubeconfig, shape))
         }
-    }
+        Command::Train(arguments) => {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(trainer::train(&arguments))
+        }
+        Command::Trouble => {
+            let trouble = node::trouble();
+            trouble.iter().for_each(|why| println!("{why}"));
+            return Ok(ExitCode::from(u8::from(trouble.is_some())));
+        }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn up(kubeconfig: PathBuf) -> Result<()> {
-    let plain = Plain::start().await?;
+async fn up(kubeconfig: PathBuf, shape: Shape) -> Result<()> {
+    let plain = Plain::start_as(shape).await?;
     let source = plain.kubeconfig(identity::ADMIN)?;
     // By a rename, so that who waits for the file finds it whole.
     let beside = kubeconfig.with_extension("new");

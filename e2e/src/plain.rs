@@ -2,12 +2,13 @@
 //! the loopback interface, as any user. Nodes and pods are objects that kwok moves; Jobs, scheduling,
 //! RBAC, admission and CEL are real.
 
+mod access;
 mod arguments;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ use serde_json::json;
 
 use crate::binaries::{self, Binaries, Program};
 use crate::binary;
-use crate::identity::{self, ADMIN, Credential, Tokens, User};
+use crate::identity::{self, ADMIN, Tokens};
+use crate::node::Space;
 use crate::process::{Keeper, Part};
 use crate::proxy::FaultProxy;
 use crate::wait::until;
@@ -41,7 +43,18 @@ pub struct Plain {
     folder: PathBuf,
     binaries: Binaries,
     ready_after: Duration,
+    /// Of a real node, where there is one.
+    space: Option<Space>,
     keeper: Arc<Keeper>,
+}
+
+/// What a control plane has beside the nodes that kwok plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Nothing: pods are objects. Any user.
+    Plain,
+    /// A real node: pods are processes. Root, and what [`crate::node::trouble`] names.
+    Node,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,10 +67,12 @@ struct Ports {
 }
 
 impl Ports {
-    /// Five ports that are free now. All are held until all are known, so that they differ.
-    fn draw() -> Result<Self> {
+    /// Five ports that are free now on the loopback interface and at `address`. All are held until all are known, so
+    /// that they differ.
+    fn draw(address: Ipv4Addr) -> Result<Self> {
         let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on the loopback interface");
-        let held = [bind()?, bind()?, bind()?, bind()?, bind()?];
+        let at_address = || TcpListener::bind((address, 0)).with_context(|| format!("no free port at {address}"));
+        let held = [bind()?, bind()?, at_address()?, bind()?, bind()?];
         let [etcd, etcd_peer, api_server, controller_manager, scheduler] =
             held.each_ref().map(|listener| listener.local_addr().map(|address| address.port()));
         Ok(Self {
@@ -77,11 +92,23 @@ impl Plain {
     /// # Errors
     /// If a part ends or is not ready in time: names it, its log and its last words.
     pub async fn start() -> Result<Self> {
-        let binaries = tokio::task::spawn_blocking(|| binaries::find_or_build(&|line| eprintln!("{line}"))).await??;
+        Self::start_as(Shape::Plain).await
+    }
+
+    /// The same in one of the shapes; a real node takes pods when this returns.
+    ///
+    /// # Errors
+    /// As [`Plain::start`].
+    pub async fn start_as(shape: Shape) -> Result<Self> {
+        let find = match shape {
+            Shape::Plain => binaries::find_or_build,
+            Shape::Node => binaries::find_or_build_node,
+        };
+        let binaries = tokio::task::spawn_blocking(move || find(&|line| eprintln!("{line}"))).await??;
         let mut tries = 1;
         loop {
-            let mut plain = Self::spawn(binaries.clone())?;
             let started = Instant::now();
+            let mut plain = Self::spawn(binaries.clone(), shape).await?;
             match plain.bring_up().await {
                 Ok(()) => {
                     plain.ready_after = started.elapsed();
@@ -96,7 +123,7 @@ impl Plain {
         }
     }
 
-    fn spawn(binaries: Binaries) -> Result<Self> {
+    async fn spawn(binaries: Binaries, shape: Shape) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("ampacity-e2e-{}", identity::random_hex(6)?));
         // Keys and tokens lie in it.
         DirBuilder::new().mode(0o700).create(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -108,9 +135,13 @@ impl Plain {
         fs::write(folder.join("service-accounts.key"), private_key)?;
         fs::write(folder.join("service-accounts.pub"), public_key)?;
         fs::write(folder.join("stages.yaml"), arguments::stages()?)?;
-        let ports = Ports::draw()?;
-        let ready_after = Duration::ZERO;
-        Ok(Self { parts: BTreeMap::new(), ports, tokens, ca_pem: Vec::new(), folder, binaries, ready_after, keeper })
+        let space = match shape {
+            Shape::Plain => None,
+            Shape::Node => Some(Space::start(&folder, &keeper).await.context("the real node's namespaces")?),
+        };
+        let ports = Ports::draw(space.as_ref().map_or(Ipv4Addr::LOCALHOST, Space::outside))?;
+        let (parts, ready_after) = (BTreeMap::new(), Duration::ZERO);
+        Ok(Self { parts, ports, tokens, ca_pem: Vec::new(), folder, binaries, ready_after, space, keeper })
     }
 
     async fn bring_up(&mut self) -> Result<()> {
@@ -130,11 +161,14 @@ impl Plain {
         self.ready("the controller-manager's /healthz", async || probe(&manager, "/healthz").await).await?;
         let scheduler = unverified(self.ports.scheduler)?;
         self.ready("the scheduler's /readyz", async || probe(&scheduler, "/readyz").await).await?;
+        if self.space.is_some() {
+            self.bring_up_node().await?;
+        }
         self.service_account(&admin, "default").await
     }
 
     /// Waits for `condition`, and gives up as soon as a part has ended.
-    async fn ready(&self, what: &str, mut condition: impl AsyncFnMut() -> Result<Option<()>>) -> Result<()> {
+    pub(crate) async fn ready(&self, what: &str, mut condition: impl AsyncFnMut() -> Result<Option<()>>) -> Result<()> {
         let mut ended = None;
         let outcome = until(what, START_LIMIT, async || {
             ended = self.parts.values().find_map(|part| part.ended().map(|status| (part, status)));
@@ -174,12 +208,36 @@ impl Plain {
         Ok(())
     }
 
+    /// Takes in a part that somebody else started.
+    pub(crate) fn add(&mut self, program: Program, part: Part) {
+        self.parts.insert(program, part);
+    }
+
+    /// The run's folder; it goes with the control plane.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
+    }
+
+    pub(crate) fn node_space(&self) -> Option<&Space> {
+        self.space.as_ref()
+    }
+
+    /// The path of a program.
+    pub(crate) fn program(&self, program: Program) -> PathBuf {
+        self.binaries.path(program)
+    }
+
     /// A file of the run's folder.
     fn at(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
-    /// `https://127.0.0.1:port`.
+    /// `https://` and [`Plain::address`].
     #[must_use]
     pub fn server(&self) -> String {
         format!("https://{}", self.address())
@@ -188,41 +246,18 @@ impl Plain {
     /// Where the API server listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.api_server))
+        SocketAddr::from((self.host(), self.ports.api_server))
+    }
+
+    /// Where the API server listens: where nobody but this machine, and its real node, can reach it.
+    fn host(&self) -> Ipv4Addr {
+        self.space.as_ref().map_or(Ipv4Addr::LOCALHOST, Space::outside)
     }
 
     /// From the first part's start until everything was ready.
     #[must_use]
     pub fn ready_after(&self) -> Duration {
         self.ready_after
-    }
-
-    /// Writes a kubeconfig with a user's token into the run's folder and returns its path; it goes with the
-    /// control plane.
-    ///
-    /// # Errors
-    /// If the user is not in the token file, or the file cannot be written.
-    pub fn kubeconfig(&self, user: User) -> Result<PathBuf> {
-        let path = self.folder.join(format!("{}.kubeconfig", user.name.replace(':', "-")));
-        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
-        let text = serde_yaml::to_string(&identity::kubeconfig(&self.server(), &self.ca_pem, &credential, "default"))?;
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(path)
-    }
-
-    /// The same through `proxy`.
-    ///
-    /// # Errors
-    /// As [`Plain::kubeconfig`].
-    pub fn kubeconfig_through(&self, proxy: &FaultProxy, user: User) -> Result<PathBuf> {
-        let path = self.folder.join(format!("{}.kubeconfig", proxy.address().port()));
-        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
-        let server = format!("https://{}", proxy.address());
-        let text = serde_yaml::to_string(&identity::kubeconfig(&server, &self.ca_pem, &credential, "default"))?;
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(path)
     }
 
     /// Runs the `ampacity` binary beside the control plane, by a kubeconfig. What it prints is in the file `log` of
@@ -238,67 +273,12 @@ impl Plain {
         Part::start(name, PathBuf::from("/usr/bin/env"), all, log, &self.keeper)
     }
 
-    /// A user's client configuration, to be changed before a client is made of it.
-    ///
-    /// # Errors
-    /// If the user is not in the token file.
-    pub async fn config(&self, user: User) -> Result<Config> {
-        self.config_at(&self.server(), &Credential::Token(self.tokens.of(user)?.to_owned())).await
-    }
-
-    /// A user's client.
-    ///
-    /// # Errors
-    /// If the user is not in the token file.
-    pub async fn client(&self, user: User) -> Result<Client> {
-        Ok(Client::try_from(self.config(user).await?)?)
-    }
-
-    /// The client configuration of any user and groups at all, by impersonation.
-    ///
-    /// # Errors
-    /// If a client cannot be made.
-    pub async fn config_as(&self, user: &str, groups: &[&str]) -> Result<Config> {
-        let token = self.tokens.of(ADMIN)?.to_owned();
-        let groups = groups.iter().map(|&group| group.to_owned()).collect();
-        self.config_at(&self.server(), &Credential::Impersonate { token, user: user.to_owned(), groups }).await
-    }
-
-    /// The client configuration of whoever holds `token`, such as a ServiceAccount.
-    ///
-    /// # Errors
-    /// If a client cannot be made.
-    pub async fn config_with_token(&self, token: &str) -> Result<Config> {
-        self.config_at(&self.server(), &Credential::Token(token.to_owned())).await
-    }
-
     /// A new fault proxy in front of the API server.
     ///
     /// # Errors
     /// If no port can be had.
     pub async fn fault_proxy(&self) -> Result<FaultProxy> {
         FaultProxy::start(self.address()).await
-    }
-
-    /// A user's client configuration that goes through `proxy`.
-    ///
-    /// # Errors
-    /// If the user is not in the token file.
-    pub async fn config_through(&self, proxy: &FaultProxy, user: User) -> Result<Config> {
-        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
-        self.config_at(&format!("https://{}", proxy.address()), &credential).await
-    }
-
-    /// A user's client that goes through `proxy`.
-    ///
-    /// # Errors
-    /// If the user is not in the token file.
-    pub async fn client_through(&self, proxy: &FaultProxy, user: User) -> Result<Client> {
-        Ok(Client::try_from(self.config_through(proxy, user).await?)?)
-    }
-
-    async fn config_at(&self, server: &str, credential: &Credential) -> Result<Config> {
-        identity::client_config(identity::kubeconfig(server, &self.ca_pem, credential, "default")).await
     }
 
     /// A part of the control plane, to be frozen, thawed, killed and started again. A test that does so
@@ -330,7 +310,7 @@ impl Plain {
         let mut all_labels = BTreeMap::from([("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")]);
         all_labels.extend(labels.iter().copied());
         let node: Node = serde_json::from_value(json!({
-            "metadata": {"name": name, "labels": all_labels},
+            "metadata": {"name": name, "labels": all_labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
             "status": {"capacity": resources, "allocatable": resources},
         }))?;
         let nodes: Api<Node> = Api::all(self.client(ADMIN).await?);
@@ -367,7 +347,7 @@ impl Plain {
 }
 
 /// Ready, and rid of the taint that every new node bears until it is.
-fn takes_pods(node: &Node) -> bool {
+pub(crate) fn takes_pods(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"));
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());

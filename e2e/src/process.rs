@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Reads `group ID`, `gone ID` and `keep`; when the input ends, kills what is left and tidies `$1`.
+/// Reads `group ID`, `gone ID` and `keep`; when the input ends, kills what is left, runs the script `$1/tidy` if there
+/// is one, and tidies `$1`.
 /// A killed process may still be writing for a moment, hence the bounded second tries at removing.
 const KEEPER: &str = r#"
 trap '' INT HUP TERM
@@ -27,6 +28,7 @@ while read -r word id; do
     esac
 done
 for id in $groups; do kill -s KILL -- "-$id" 2>/dev/null; done
+[ ! -e "$1/tidy" ] || /bin/sh "$1/tidy" "$1"
 tries=0
 while [ "$tries" -lt 50 ]; do
     tries=$((tries + 1))
@@ -194,10 +196,17 @@ impl Part {
         lock(&self.child).as_mut().and_then(|child| child.try_wait().ok().flatten())
     }
 
+    /// The process that it started, if it is exactly one.
+    pub(crate) fn only_child(&self) -> Option<u32> {
+        let id = lock(&self.child).as_ref()?.id();
+        std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?.trim().parse().ok()
+    }
+
     /// Its resident memory in bytes; `None` where the system does not say (or it is not running).
     #[must_use]
     pub fn resident_bytes(&self) -> Option<u64> {
-        let id = lock(&self.child).as_ref()?.id();
+        // What runs inside a real node is the child of who entered it.
+        let id = self.only_child().or_else(|| Some(lock(&self.child).as_ref()?.id()))?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

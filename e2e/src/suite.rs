@@ -20,7 +20,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::identity::{self, ADMIN, User};
-use crate::plain::Plain;
+use crate::node;
+use crate::plain::{Plain, Shape};
 use crate::wait::until;
 
 /// How long a test may take unless it says otherwise.
@@ -35,6 +36,8 @@ pub enum Needs {
     FakeNodes,
     /// A control plane that no other test uses, because this test breaks it.
     OwnControlPlane,
+    /// A node whose pods are real processes: the suite's own, shared by the tests of a file.
+    RealNode,
 }
 
 /// One runtime for all tests of a binary: a client's connections live on the runtime that made them, and
@@ -44,6 +47,9 @@ static RUNTIME: LazyLock<std::io::Result<Runtime>> =
 
 /// Never dropped: its keeper ends it when this process ends, however that comes about.
 static SHARED: OnceCell<Plain> = OnceCell::const_new();
+
+/// The same with a real node.
+static SHARED_NODE: OnceCell<Plain> = OnceCell::const_new();
 
 /// A test's surroundings.
 pub struct Test {
@@ -142,9 +148,14 @@ impl Test {
     async fn set_up(needs: Needs) -> Result<Option<Self>> {
         let cluster = match (given_kubeconfig(), needs) {
             (Some(path), Needs::AnyCluster) => Cluster::Given(Box::new(read_config(&path).await?)),
-            (Some(_), Needs::FakeNodes | Needs::OwnControlPlane) => return Ok(None),
+            (Some(_), _) => return Ok(None),
             (None, Needs::OwnControlPlane) => Cluster::Own(Box::new(Plain::start().await?)),
-            (None, _) => Cluster::Shared(SHARED.get_or_try_init(Plain::start).await?),
+            (None, Needs::RealNode) => {
+                Cluster::Shared(SHARED_NODE.get_or_try_init(|| Plain::start_as(Shape::Node)).await?)
+            }
+            (None, Needs::AnyCluster | Needs::FakeNodes) => {
+                Cluster::Shared(SHARED.get_or_try_init(Plain::start).await?)
+            }
         };
         let name = std::thread::current().name().map(str::to_owned).unwrap_or_default();
         let namespace = format!("{}-{}", label(&name), identity::random_hex(3)?);
@@ -211,6 +222,11 @@ pub fn cluster_test(needs: Needs, body: impl AsyncFnOnce(&Test) -> Result<()>) -
 /// named.
 pub fn cluster_test_within(limit: Duration, needs: Needs, body: impl AsyncFnOnce(&Test) -> Result<()>) -> Result<()> {
     let runtime = RUNTIME.as_ref().map_err(|error| anyhow!("no runtime: {error}"))?;
+    if needs == Needs::RealNode
+        && let Some(why) = no_node()
+    {
+        return skipped(&why);
+    }
     let Some(test) = runtime.block_on(Test::set_up(needs))? else {
         return skipped(&format!("it needs {needs:?}, and --kubeconfig gave another cluster"));
     };
@@ -229,6 +245,12 @@ pub fn cluster_test_within(limit: Duration, needs: Needs, body: impl AsyncFnOnce
         Ok(()) => runtime.block_on(async { tokio::time::timeout(limit, test.clear_away()).await? }),
         Err(error) => Err(error.context(test.failed())),
     }
+}
+
+/// Why there is to be no real node, if so.
+fn no_node() -> Option<String> {
+    let unwanted = std::env::var("AMPACITY_E2E_NODE").is_ok_and(|value| value == "no");
+    if unwanted { Some("no real node was wanted (--no-node)".into()) } else { node::trouble() }
 }
 
 /// The file that `e2e/run --kubeconfig` names, if any.

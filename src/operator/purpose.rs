@@ -22,6 +22,7 @@ pub(super) fn token(write: &Write) -> Option<Token> {
         Write::CreateAgent { load, .. } => Some(Token("agent", load.clone())),
         Write::Status { key, .. } => Some(Token("status", key.clone())),
         Write::Job { job, .. } => Some(Token("job", job.clone())),
+        Write::NotePod { pod, .. } => Some(Token("note", pod.clone())),
         Write::DeletePod { pod, .. } => Some(Token("pod", pod.clone())),
         Write::Cordon { node, .. } => Some(Token("cordon", node.clone())),
         Write::Finalizer { key, .. } => Some(Token("finalizer", key.clone())),

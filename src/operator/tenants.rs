@@ -299,6 +299,10 @@ fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &m
             left -= needs;
         }
         writes.extend(switch(job, runs, contract));
+        if runs {
+            let pods = usage.pods(job).iter().filter(|pod| !pod.terminating);
+            writes.extend(pods.filter_map(|pod| note(pod, contract)));
+        }
         if award.urgent && !runs {
             let pods = usage.pods(job).iter().filter(|pod| !pod.terminating);
             writes.extend(pods.map(|pod| {
@@ -317,21 +321,41 @@ fn suffers(state: &LeaseState) -> bool {
 
 /// What is wrong with a Job's switch and notice, if anything.
 fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>) -> Option<Purposed> {
-    let mut wanted: BTreeMap<&str, Option<String>> = BTreeMap::new();
-    let notice = contract.filter(|_| runs).and_then(|c| Some((checkpoint_id(c)?, c.running_notice()?.deadline)));
-    wanted.insert(CHECKPOINT_REQUEST_ANNOTATION, notice.as_ref().map(|(id, _)| id.clone()));
-    wanted.insert(NOTICE_DEADLINE_ANNOTATION, notice.map(|(_, deadline)| api_time(deadline).0.to_string()));
+    let mut wanted = notice(contract.filter(|_| runs));
     let why = if contract.is_none() { "NoLease" } else { "NotGranted" };
     wanted.insert(SUSPEND_REASON_ANNOTATION, (!runs).then(|| why.to_owned()));
-    let differs = |(name, value): &(&str, Option<String>)| job.annotations.get(*name) != value.as_ref();
-    let annotations: BTreeMap<String, Option<String>> =
-        wanted.into_iter().filter(differs).map(|(name, value)| (name.to_owned(), value)).collect();
+    let annotations = wrong(wanted, &job.annotations);
     let suspend = (job.suspended == runs).then_some(!runs);
     if suspend.is_none() && annotations.is_empty() {
         return None;
     }
     let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
     Some((Write::Job { job: key, uid: job.uid.clone(), suspend, annotations }, Purpose::Other))
+}
+
+/// What is wrong with the notice on a pod, if anything: its processes read it there, for a Job's own annotations do not
+/// reach them.
+fn note(pod: &PodFacts, contract: Option<&Contract>) -> Option<Purposed> {
+    let annotations = wrong(notice(contract), &pod.annotations);
+    let (pod, uid) = (Key::namespaced(Kind::Pod, &pod.namespace, &pod.name), pod.uid.clone());
+    (!annotations.is_empty()).then_some((Write::NotePod { pod, uid, annotations }, Purpose::Other))
+}
+
+/// What tells of a running notice.
+fn notice(contract: Option<&Contract>) -> BTreeMap<&'static str, Option<String>> {
+    let notice = contract.and_then(|c| Some((checkpoint_id(c)?, c.running_notice()?.deadline)));
+    let id = notice.as_ref().map(|(id, _)| id.clone());
+    let deadline = notice.map(|(_, deadline)| api_time(deadline).0.to_string());
+    BTreeMap::from([(CHECKPOINT_REQUEST_ANNOTATION, id), (NOTICE_DEADLINE_ANNOTATION, deadline)])
+}
+
+/// Those that do not stand as they are wanted.
+fn wrong(
+    wanted: BTreeMap<&str, Option<String>>,
+    stands: &BTreeMap<String, String>,
+) -> BTreeMap<String, Option<String>> {
+    let differs = |(name, value): &(&str, Option<String>)| stands.get(*name) != value.as_ref();
+    wanted.into_iter().filter(differs).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 #[cfg(test)]

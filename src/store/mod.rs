@@ -198,6 +198,8 @@ pub struct PodFacts {
     pub ready: bool,
     /// The form of the operator's template that an agent's pod was made from; none: the operator did not make it.
     pub template: Option<String>,
+    /// Annotations under our prefix, of a lease's pod.
+    pub annotations: BTreeMap<String, String>,
     /// Resource version: tells which of two forms is the newer.
     pub revision: String,
 }

@@ -104,6 +104,16 @@ pub enum Write {
         /// Annotations under our prefix.
         annotations: BTreeMap<String, Option<String>>,
     },
+    /// Set our annotations on a pod of a lease's Job (none: remove), where its own processes can read them through the
+    /// downward API. Only on this UID.
+    NotePod {
+        /// The pod.
+        pod: Key,
+        /// Its UID.
+        uid: String,
+        /// Annotations under our prefix.
+        annotations: BTreeMap<String, Option<String>>,
+    },
     /// Delete a pod of a lease's Job, or an agent's: only this one of its name.
     DeletePod {
         /// The pod.

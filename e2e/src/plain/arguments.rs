@@ -27,22 +27,31 @@ impl Plain {
     }
 
     pub(super) fn api_server_arguments(&self) -> Vec<String> {
-        vec![
+        let host = self.host();
+        let mut arguments = vec![
             format!("--etcd-servers=http://127.0.0.1:{}", self.ports.etcd),
-            "--bind-address=127.0.0.1".into(),
+            format!("--bind-address={host}"),
             // Else it looks for a default route, which a machine without a network lacks.
-            "--advertise-address=127.0.0.1".into(),
+            format!("--advertise-address={host}"),
             format!("--secure-port={}", self.ports.api_server),
             format!("--cert-dir={}", self.at("pki")),
-            "--authorization-mode=RBAC".into(),
             format!("--token-auth-file={}", self.at("tokens.csv")),
             "--service-account-issuer=https://kubernetes.default.svc".into(),
             format!("--service-account-key-file={}", self.at("service-accounts.pub")),
             format!("--service-account-signing-key-file={}", self.at("service-accounts.key")),
             "--service-cluster-ip-range=10.96.0.0/16".into(),
+        ];
+        let more = match self.node_space() {
             // No pod can reach it by its Service here, and a loopback address is refused as an endpoint.
-            "--endpoint-reconciler-type=none".into(),
-        ]
+            None => ["--authorization-mode=RBAC", "--endpoint-reconciler-type=none"].as_slice(),
+            Some(_) => &[
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+                "--kubelet-preferred-address-types=InternalIP",
+            ],
+        };
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        arguments
     }
 
     pub(super) fn controller_manager_arguments(&self) -> Result<Vec<String>> {
@@ -65,14 +74,19 @@ impl Plain {
     }
 
     pub(super) fn kwok_arguments(&self) -> Result<Vec<String>> {
-        Ok(vec![
+        let mut arguments = vec![
             format!("--kubeconfig={}", self.kubeconfig(identity::KWOK)?.display()),
             format!("--config={}", self.at("stages.yaml")),
-            "--manage-all-nodes=true".into(),
             // A node needs an address; nothing listens there, and nothing leaves the machine.
             "--node-ip=127.0.0.1".into(),
             "--node-lease-duration-seconds=40".into(),
-        ])
+        ];
+        let mine = match self.node_space() {
+            None => ["--manage-all-nodes=true"].as_slice(),
+            Some(_) => &["--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"],
+        };
+        arguments.extend(mine.iter().map(|&argument| argument.to_owned()));
+        Ok(arguments)
     }
 }
 

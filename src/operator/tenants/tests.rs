@@ -1,7 +1,9 @@
 //! Leases and Jobs over the in-memory API server: what is written before what is done.
 
+use crate::api::{CHECKPOINT_REQUEST_ANNOTATION, NOTICE_DEADLINE_ANNOTATION};
 use crate::operator::report::tests::LEASE;
 use crate::operator::report::tests::world::World;
+use std::collections::BTreeMap;
 
 /// A site whose lease may begin, and its Job.
 fn leased() -> World {
@@ -74,4 +76,44 @@ fn a_job_whose_lease_has_ended_does_not_run_again() {
     world.flip("train", false);
     world.run(5);
     assert!(!world.job_runs("train"));
+}
+
+const SPOT: &str = r#"
+kind: LeaseClass
+metadata: {name: spot}
+spec:
+  delivery: Jobs
+  pool: h100
+  pricePerGpuHour: "0.40"
+  service: Flexible
+  noticeSeconds: 60
+  curtailable: {hoursPerMonth: 40, eventsPerDay: 9, maxEventSeconds: 3600, minimumRunSeconds: 10}
+"#;
+
+#[test]
+fn a_notice_stands_on_the_jobs_pods_for_as_long_as_it_runs() {
+    let mut world = World::new(SPOT);
+    world.apply(&LEASE.replace("className: flex", "className: spot"));
+    world.job("train", "llm", true);
+    world.run(120);
+    world.start_pod("train-0", "gpu-0");
+    world.run(5);
+    assert_eq!(world.noted("train-0"), BTreeMap::new());
+    let wait = |world: &mut World, noticed: bool| {
+        for _ in 0..600 {
+            world.prices.energy = Some((if noticed { 300_000 } else { 4_000 }, world.now));
+            world.run(1);
+            if world.noted("train-0").is_empty() != noticed {
+                return;
+            }
+        }
+        panic!("{:?}", world.feed);
+    };
+    wait(&mut world, true);
+    let noted = world.noted("train-0");
+    let names: Vec<&str> = noted.keys().map(String::as_str).collect();
+    assert_eq!(names, [CHECKPOINT_REQUEST_ANNOTATION, NOTICE_DEADLINE_ANNOTATION]);
+    assert_eq!(noted, world.told_job("train"), "the pod is told what its Job is");
+    wait(&mut world, false);
+    assert!(world.job_runs("train") && world.told_job("train").is_empty());
 }

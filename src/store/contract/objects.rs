@@ -259,6 +259,11 @@ fn missing(end: &mut dyn End) -> Outcome {
             revision: None,
         },
         Write::Job { job: named(Kind::Job), uid: uid.clone(), suspend: Some(true), annotations: BTreeMap::new() },
+        Write::NotePod {
+            pod: named(Kind::Pod),
+            uid: uid.clone(),
+            annotations: [("ampacity.dev/notice-deadline".into(), Some("x".into()))].into(),
+        },
         Write::DeletePod { pod: named(Kind::Pod), uid, grace: None },
         Write::Cordon { node: Key::cluster(Kind::Node, &format!("{}-missing", end.prefix())), on: true },
         Write::Finalizer { key: budget, present: true },

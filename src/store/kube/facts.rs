@@ -107,7 +107,9 @@ impl Shown for Pod {
         let status = self.status.unwrap_or_default();
         let phase = status.phase.unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
-        let template = meta.annotations.and_then(|mut all| all.remove(AGENT_TEMPLATE_ANNOTATION));
+        let mut annotations = meta.annotations.unwrap_or_default();
+        let template = annotations.remove(AGENT_TEMPLATE_ANNOTATION);
+        annotations.retain(|name, _| name.starts_with(PREFIX));
         let owners = meta.owner_references.unwrap_or_default();
         let job = owners.into_iter().find(|owner| owner.kind == "Job" && owner.controller == Some(true));
         let own = meta.namespace.as_deref() == Some(namespace);
@@ -125,6 +127,7 @@ impl Shown for Pod {
             terminating: meta.deletion_timestamp.is_some(),
             ready: conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"),
             template: template.filter(|_| own),
+            annotations,
             revision: meta.resource_version.unwrap_or_default(),
         })))
     }

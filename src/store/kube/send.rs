@@ -88,7 +88,12 @@ impl Sender {
             Write::Job { job, uid, suspend, annotations } => {
                 let api: Api<Job> = self.within(job.namespace.as_deref());
                 let patch = job_patch(&uid, suspend, &annotations);
-                self.merge(&api, &job, OPERATOR_MANAGER, &patch).await.map_err(another_job)
+                self.merge(&api, &job, OPERATOR_MANAGER, &patch).await.map_err(another_one)
+            }
+            Write::NotePod { pod, uid, annotations } => {
+                let api: Api<Pod> = self.within(pod.namespace.as_deref());
+                let patch = job_patch(&uid, None, &annotations);
+                self.merge(&api, &pod, OPERATOR_MANAGER, &patch).await.map_err(another_one)
             }
             Write::DeletePod { pod, uid, grace } => self.delete_pod(&pod, uid, grace).await,
             Write::Cordon { node, on } => {
@@ -295,12 +300,12 @@ fn refused(why: String) -> Failure {
 }
 
 /// A patch of another UID is no conflict to the API server but a change of what cannot be changed.
-fn another_job(failure: Failure) -> Failure {
+fn another_one(failure: Failure) -> Failure {
     match failure {
         Failure::Kube(kube::Error::Api(status)) if status.is_invalid() => {
             let causes = status.details.iter().flat_map(|details| &details.causes);
             if causes.into_iter().any(|cause| cause.field == "metadata.uid") {
-                return Failure::Refused(Refusal::Conflict("another Job of this name".into()));
+                return Failure::Refused(Refusal::Conflict("another one of this name".into()));
             }
             Failure::Kube(kube::Error::Api(status))
         }

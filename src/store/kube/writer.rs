@@ -57,7 +57,7 @@ pub(super) fn target(write: &Write) -> Option<Key> {
         Write::Status { key, .. } | Write::Finalizer { key, .. } | Write::Delete(key) => Some(key.clone()),
         Write::Lead { .. } => Some(Key::cluster(Kind::Leadership, LEADERSHIP_NAME)),
         Write::Job { job, .. } => Some(job.clone()),
-        Write::DeletePod { pod, .. } => Some(pod.clone()),
+        Write::NotePod { pod, .. } | Write::DeletePod { pod, .. } => Some(pod.clone()),
         Write::Cordon { node, .. } => Some(node.clone()),
         Write::Event { .. } => None,
     }

@@ -5,6 +5,7 @@ use crate::api::controllable_load::{EPOCH_LEAP, EPOCH_MAX, SEQUENCE_LEAP};
 use crate::api::{ControllableLoad, ControllableLoadSpec, ControllableLoadStatus, WholeWatts};
 use crate::store::object::{api_limit, api_order, api_time};
 use crate::store::{Answer, Key, Kind, LeadershipFacts, Object, PodFacts, Refusal, Status, Write};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Object {
@@ -67,13 +68,15 @@ impl Server {
                 }
                 let facts = Arc::make_mut(facts);
                 facts.suspended = suspend.unwrap_or(facts.suspended);
-                for (name, value) in annotations {
-                    match value {
-                        Some(value) => drop(facts.annotations.insert(name, value)),
-                        None => drop(facts.annotations.remove(&name)),
-                    }
-                }
+                annotate(&mut facts.annotations, annotations);
                 Ok(())
+            }),
+            Write::NotePod { pod, uid, annotations } => self.modify(&pod, |object| match object {
+                Object::Pod(facts) if facts.uid == uid => {
+                    annotate(&mut Arc::make_mut(facts).annotations, annotations);
+                    Ok(())
+                }
+                _ => Err(Refusal::Conflict("another pod of this name".into())),
             }),
             Write::DeletePod { pod, uid, grace: _ } => self.modify(&pod, |object| match object {
                 Object::Pod(facts) if facts.uid == uid => {
@@ -313,6 +316,16 @@ fn carry_over(new: &mut Object, old: &Object) {
             (new.uid, new.revision) = (old.uid.clone(), old.revision.clone());
         }
         _ => {}
+    }
+}
+
+/// Sets annotations, or removes them.
+fn annotate(stands: &mut BTreeMap<String, String>, annotations: BTreeMap<String, Option<String>>) {
+    for (name, value) in annotations {
+        match value {
+            Some(value) => drop(stands.insert(name, value)),
+            None => drop(stands.remove(&name)),
+        }
     }
 }
 

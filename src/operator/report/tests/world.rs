@@ -178,7 +178,7 @@ impl World {
     }
 
     /// A pod of some lease's Job that runs on a node.
-    pub(super) fn start_pod(&mut self, name: &str, node: &str) {
+    pub(in crate::operator) fn start_pod(&mut self, name: &str, node: &str) {
         let pod = PodFacts {
             namespace: "tenant-a".into(),
             name: name.into(),
@@ -189,6 +189,24 @@ impl World {
             ..PodFacts::default()
         };
         self.server.borrow_mut().put(Object::Pod(Arc::new(pod)));
+    }
+
+    /// What the operator wrote on a Job.
+    pub(in crate::operator) fn told_job(&self, job: &str) -> BTreeMap<String, String> {
+        let server = self.server.borrow();
+        match server.get(&Key::namespaced(Kind::Job, "tenant-a", job)) {
+            Some(Object::Job(job)) => job.annotations.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    /// What the operator wrote on a pod for its processes to read.
+    pub(in crate::operator) fn noted(&self, pod: &str) -> BTreeMap<String, String> {
+        let server = self.server.borrow();
+        match server.get(&Key::namespaced(Kind::Pod, "tenant-a", pod)) {
+            Some(Object::Pod(pod)) => pod.annotations.clone(),
+            _ => BTreeMap::new(),
+        }
     }
 
     pub(super) fn terminating(&self, pod: &str) -> bool {
