@@ -163,7 +163,7 @@ fn what_cannot_be_read_holds_every_raise_on_what_it_was_on_and_lowers_nothing() 
     // On the whole site: nobody rises, and what is worth less than its power falls as ever.
     world.snapshot.unread = unread(LockoutTarget::Node(NodeId::SITE));
     world.run(minutes(5), Span::seconds(1));
-    assert_eq!(reasons(&world), [held(), held()]);
+    assert_eq!(reasons(&world), [Reason::Full, held()]);
     world.price(500);
     world.run(minutes(20), Span::seconds(1));
     assert_eq!(world.watts(), [kw(50), kw(50)]);
