@@ -257,7 +257,9 @@ fn explains(person: &Person) -> Result<()> {
     );
     assert_eq!(text(&load, "/priceUsdPerMwh"), "25.00");
     let held = person.explain(&["load/told-s21-1"])?;
-    assert_eq!(text(&held, "/why"), "held by lockout told-repair (j.doe)");
+    let why = text(&held, "/why");
+    ensure!(why.starts_with("held by j.doe since ") && why.ends_with(" (lockout told-repair)"), "{why}");
+    assert_eq!(text(&held, "/reason"), "Lockout");
     let refused = person.explain(&["cl/more"])?;
     assert_eq!(text(&refused, "/reason"), "Refused");
     let unknown = person.asks(&["load/nobody"])?;
