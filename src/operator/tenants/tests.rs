@@ -2,6 +2,8 @@
 
 use crate::operator::report::tests::LEASE;
 use crate::operator::report::tests::world::World;
+use crate::store::Kind;
+use serde_json::json;
 
 /// A site whose lease may begin, and its Job.
 fn leased() -> World {
@@ -74,4 +76,43 @@ fn a_job_whose_lease_has_ended_does_not_run_again() {
     world.flip("train", false);
     world.run(5);
     assert!(!world.job_runs("train"));
+}
+
+#[test]
+fn what_a_lockout_leaves_a_lease_short_of_is_written_once_outlives_its_leader_and_ends_with_the_hold() {
+    let mut world = leased();
+    world.run(120);
+    let account = |world: &World| {
+        let status = world.lease("llm");
+        let said = |field: &str| status["account"][field].clone();
+        let ready = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap();
+        json!([
+            said("missingWatts"),
+            said("withheldWatts"),
+            said("curtailedSeconds"),
+            said("eventStart"),
+            ready["reason"]
+        ])
+    };
+    let (whole, held) = (json!([null, "0", 0, null, "Granted"]), json!(["4k", "4k", 0, null, "LockedOut"]));
+    assert_eq!(account(&world), whole);
+    world.apply(
+        "{kind: Lockout, metadata: {name: psu}, \
+         spec: {target: {budget: west, load: h100-gpu-0}, holder: j.doe, reason: psu}}",
+    );
+    world.run(60);
+    assert_eq!(account(&world), held);
+    assert_eq!(world.lease("llm")["grant"]["watts"], "4k");
+    world.store.tenancy.clear();
+    world.run(240);
+    assert_eq!(world.store.tenancy, [""; 0], "nothing is written while nothing changes");
+    world.take_over();
+    world.run(600);
+    assert_eq!((account(&world), world.store.tenancy.len()), (held, 0), "the successor reads what stood");
+    world.remove(Kind::Lockout, "psu");
+    world.run(30);
+    assert_eq!(account(&world), whole);
+    // 4 kW for 15 minutes.
+    let withheld = world.lease("llm")["account"]["curtailedWattHours"].as_i64().unwrap();
+    assert!((995..=1_005).contains(&withheld), "{withheld} Wh");
 }
