@@ -252,6 +252,9 @@ pub struct Account {
     /// Power that was withheld at that moment; it goes on until the next checkpoint.
     #[serde(default)]
     pub withheld_watts: WattsQuantity,
+    /// Of that, what lockouts on its nodes or feeder hold of the grant; left out where none do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_watts: Option<WattsQuantity>,
     /// Seconds curtailed since the term began, emergencies included.
     #[schemars(range(min = 0))]
     pub curtailed_seconds: i64,
@@ -347,6 +350,8 @@ words! {
         GridEvent,
         /// A limit was passed or about to be.
         Emergency,
+        /// A person's lockout holds nodes or the feeder that it needs.
+        LockedOut,
         /// Caps and proofs are under way.
         Starting,
         /// The term is over.

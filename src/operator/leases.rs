@@ -116,6 +116,7 @@ fn contract(
     });
     if let Some(told) = &status.account {
         contract.account = account(told, contract.account);
+        contract.missing = missing(told).min(contract.grant.watts);
     }
     Some(contract)
 }
@@ -161,6 +162,11 @@ const REASONS: [(NoticeReason, &str); 4] = [
 
 fn notice_reason(word: &str) -> NoticeReason {
     REASONS.iter().find(|(_, w)| *w == word).map_or(NoticeReason::Economics, |(reason, _)| *reason)
+}
+
+/// What lockouts left it short of as that was written; one of an older release says nothing of it.
+pub fn missing(told: &ApiAccount) -> Watts {
+    told.missing_watts.map_or(Watts::ZERO, |watts| watts.watts().at_least_zero())
 }
 
 fn account(told: &ApiAccount, fresh: Account) -> Account {
@@ -294,9 +300,11 @@ fn noticed(notice: &Notice) -> ApiNotice {
 
 fn told(contract: &Contract) -> ApiAccount {
     let account = &contract.account;
+    let withheld = (contract.full.watts - contract.grant.watts).at_least_zero() + contract.missing;
     ApiAccount {
         checkpoint_time: api_time(account.at),
-        withheld_watts: WattsQuantity::new((contract.full.watts - contract.grant.watts).at_least_zero().get()),
+        withheld_watts: WattsQuantity::new(withheld.get()),
+        missing_watts: (contract.missing > Watts::ZERO).then(|| WattsQuantity::new(contract.missing.get())),
         curtailed_seconds: account.total.whole_seconds(),
         curtailed_watt_hours: account.withheld.whole.watt_hours(),
         granted_watt_hours: account.granted.whole.watt_hours(),
@@ -339,10 +347,12 @@ fn conditions(status: &mut ComputeLeaseStatus, lease: &ComputeLease, state: &Lea
             let word = if by_hash { Word::OfferAcceptedByHash } else { Word::OfferAccepted };
             say(Type::Accepted, Some(true), word, "the terms are pinned in status.terms");
             let begun = now >= contract.offer.start;
-            let whole = contract.grant.watts >= contract.full.watts;
+            let granted = contract.grant.watts >= contract.full.watts;
+            let whole = granted && contract.missing == Watts::ZERO;
             let word = match (begun, whole, contract.notice.map(|n| n.reason)) {
                 (false, ..) => Word::NotStarted,
                 (_, true, _) => Word::Granted,
+                _ if granted => Word::LockedOut,
                 (.., Some(NoticeReason::Emergency)) => Word::Emergency,
                 (.., Some(NoticeReason::Limit)) => Word::GridEvent,
                 (.., Some(NoticeReason::Economics)) => Word::Economics,

@@ -190,7 +190,8 @@ fn is_later(stored: &LeaseState, known: &LeaseState) -> bool {
     let moments = |state: &LeaseState| match state {
         LeaseState::Accepted(contract) | LeaseState::Ended(contract) => {
             let ended = matches!(state, LeaseState::Ended(_));
-            Some((ended, contract.grant.since, contract.notice.map(|notice| notice.given)))
+            // The account runs to the last change of the grant, or of what lockouts leave it short of.
+            Some((ended, contract.grant.since, contract.account.at, contract.notice.map(|notice| notice.given)))
         }
         _ => None,
     };
@@ -273,7 +274,10 @@ fn stale(row: &LeaseRow) -> bool {
         LeaseState::Accepted(contract) | LeaseState::Ended(contract) => {
             let told = status.grant.as_ref().map(|g| (g.watts.watts(), time(&g.since)));
             let notice = status.notice.as_ref().map(|n| time(&n.deadline));
-            told == Some((contract.grant.watts, contract.grant.since)) && notice == contract.notice.map(|n| n.deadline)
+            let missing = status.account.as_ref().map_or(Watts::ZERO, leases::missing);
+            told == Some((contract.grant.watts, contract.grant.since))
+                && notice == contract.notice.map(|n| n.deadline)
+                && missing == contract.missing
         }
         _ => true,
     };

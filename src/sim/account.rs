@@ -108,6 +108,8 @@ pub struct LeaseSeen<'a> {
     pub full: Watts,
     /// What it may use now, W.
     pub granted: Watts,
+    /// Of that, what lockouts leave it short of, W: withheld, and in no terms' count.
+    pub missing: Watts,
     /// Rent of all of it, per MWh.
     pub rent: UsdPerMwh,
     /// The notice that runs or was served: when it was given and when it falls due.
@@ -133,6 +135,7 @@ impl<'a> LeaseSeen<'a> {
             end: contract.offer.end,
             full: contract.full.watts,
             granted: contract.grant.watts,
+            missing: contract.missing,
             rent: contract.rent_per_mwh(),
             notice: notice.map(|notice| (notice.given, notice.deadline)),
             acknowledged,

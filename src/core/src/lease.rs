@@ -207,6 +207,8 @@ pub struct Contract {
     pub full: Level,
     /// What it may use now.
     pub grant: Grant,
+    /// Watts of the grant that it is short of through lockouts, 0 to the grant: [`Contract::lack`].
+    pub missing: Watts,
     /// A notice that runs (the grant is above what it falls to) or that was served.
     pub notice: Option<Notice>,
     /// What was withheld so far.
@@ -263,7 +265,7 @@ pub enum NoticeReason {
 /// forgets a minute. Money is derived from the two energies and the pinned terms, never added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Account {
-    /// Up to when all of this is added up: the last change of grant. Later moments: [`Contract::account_at`].
+    /// Up to when all of this is added up: the last change of the grant or of what it lacks. Later moments: [`Contract::account_at`].
     pub at: Time,
     /// Start of the allowance window that `curtailed` is for.
     pub window: Time,
@@ -277,7 +279,7 @@ pub struct Account {
     pub total: Span,
     /// Of that, in emergencies.
     pub emergency: Span,
-    /// Energy granted over the whole term up to `at`.
+    /// Energy granted over the whole term up to `at`, less what lockouts left the lease short of.
     pub granted: Integral,
     /// Energy withheld over the whole term up to `at`: all of it less what was granted.
     pub withheld: Integral,

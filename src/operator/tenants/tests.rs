@@ -3,6 +3,8 @@
 use crate::api::{CHECKPOINT_REQUEST_ANNOTATION, NOTICE_DEADLINE_ANNOTATION};
 use crate::operator::report::tests::LEASE;
 use crate::operator::report::tests::world::World;
+use crate::store::Kind;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// A site whose lease may begin, and its Job.
@@ -116,4 +118,43 @@ fn a_notice_stands_on_the_jobs_pods_for_as_long_as_it_runs() {
     assert_eq!(noted, world.told_job("train"), "the pod is told what its Job is");
     wait(&mut world, false);
     assert!(world.job_runs("train") && world.told_job("train").is_empty());
+}
+
+#[test]
+fn what_a_lockout_leaves_a_lease_short_of_is_written_once_outlives_its_leader_and_ends_with_the_hold() {
+    let mut world = leased();
+    world.run(120);
+    let account = |world: &World| {
+        let status = world.lease("llm");
+        let said = |field: &str| status["account"][field].clone();
+        let ready = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap();
+        json!([
+            said("missingWatts"),
+            said("withheldWatts"),
+            said("curtailedSeconds"),
+            said("eventStart"),
+            ready["reason"]
+        ])
+    };
+    let (whole, held) = (json!([null, "0", 0, null, "Granted"]), json!(["4k", "4k", 0, null, "LockedOut"]));
+    assert_eq!(account(&world), whole);
+    world.apply(
+        "{kind: Lockout, metadata: {name: psu}, \
+         spec: {target: {budget: west, load: h100-gpu-0}, holder: j.doe, reason: psu}}",
+    );
+    world.run(60);
+    assert_eq!(account(&world), held);
+    assert_eq!(world.lease("llm")["grant"]["watts"], "4k");
+    world.store.tenancy.clear();
+    world.run(240);
+    assert_eq!(world.store.tenancy, [""; 0], "nothing is written while nothing changes");
+    world.take_over();
+    world.run(600);
+    assert_eq!((account(&world), world.store.tenancy.len()), (held, 0), "the successor reads what stood");
+    world.remove(Kind::Lockout, "psu");
+    world.run(30);
+    assert_eq!(account(&world), whole);
+    // 4 kW for 15 minutes.
+    let withheld = world.lease("llm")["account"]["curtailedWattHours"].as_i64().unwrap();
+    assert!((995..=1_005).contains(&withheld), "{withheld} Wh");
 }

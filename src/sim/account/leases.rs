@@ -135,7 +135,8 @@ impl Kept {
         if seen.now < lease.start || seen.now > lease.end {
             return;
         }
-        let (granted, withheld) = (mwh(lease.granted, span), mwh((lease.full - lease.granted).at_least_zero(), span));
+        let had = lease.granted - lease.missing;
+        let (granted, withheld) = (mwh(had, span), mwh((lease.full - had).at_least_zero(), span));
         let rent = usd_per_mwh(lease.rent);
         self.granted_mwh += granted;
         self.rent += granted * rent;

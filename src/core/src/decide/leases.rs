@@ -6,6 +6,7 @@
 //! served, and keeps whatever its terms say.
 
 mod bid;
+mod held;
 mod placed;
 mod reserve;
 mod shed;
@@ -14,7 +15,7 @@ pub(super) use placed::{placed, reserved};
 
 use super::limits::{Limits, stages};
 use super::obligations::{self, Duty};
-use super::range::{Cap, Range};
+use super::range::Range;
 use crate::bid::Bid;
 use crate::clear::{Award, Clearing, clear};
 use crate::lease::{
@@ -64,14 +65,6 @@ impl Claim<'_> {
         Level { watts: Watts::new(each.get().saturating_mul(i64::from(self.gpus))), cap: pool.min_cap + each }
     }
 
-    /// Its pool's position; none such for a hall.
-    fn pool_at(&self) -> usize {
-        match self.contract.offer.delivery {
-            Delivery::Jobs { pool, .. } => pool as usize,
-            Delivery::Power { .. } => usize::MAX,
-        }
-    }
-
     fn runs(&self) -> bool {
         self.contract.grant.watts > Watts::ZERO
     }
@@ -117,36 +110,15 @@ pub(super) fn serve_all(
     let stages = stages(snapshot, Span::new(notice.get().saturating_mul(2)));
     let forced = shed::forced(snapshot, &stages, &claims, &wanted, loads);
     let mut leases = Leases { cleared, ..considered(snapshot, ranges, digest) };
-    let locked = locked(snapshot, ranges);
     let asks = wanted.into_iter().zip(forced);
     for (claim, (wanted, forced)) in claims.iter().zip(asks) {
         let ask = forced.unwrap_or(wanted);
         let Some(lease) = snapshot.leases.get(claim.at) else { continue };
         let served = serve(claim.contract.clone(), ask.wanted, lease.acknowledged, claim.lead, snapshot.now);
         leases.take(claim, lease, &ask, served, snapshot.now);
-        let full = leases.awards.get_mut(claim.at).filter(|award| award.reason == Reason::Full);
-        let lockout = locked.get(claim.pool_at()).and_then(Option::as_ref);
-        if let (Some(award), Some(lockout)) = (full, lockout)
-            && claim.busy
-            && lease.placed.iter().map(|(_, gpus)| gpus).sum::<u32>() < claim.gpus
-        {
-            award.reason = lockout.clone();
-        }
     }
+    leases.lack(snapshot, ranges, &claims);
     leases
-}
-
-/// By pool: the lockout that leaves a node of it too little to run anything; what a lease has there waits.
-fn locked(snapshot: &Snapshot, ranges: &[Range]) -> Vec<Option<Reason>> {
-    let mut locked = vec![None; if snapshot.lockouts.is_empty() { 0 } else { snapshot.pools.len() }];
-    for (load, range) in snapshot.loads.iter().zip(ranges) {
-        let Member::Pool(pool) = load.member else { continue };
-        let held = range.capped.filter(|cap| matches!(cap, Cap::Lockout(_)) && range.most < range.natural_floor);
-        if let (Some(slot), Some(cap)) = (locked.get_mut(pool as usize), held) {
-            *slot = Some(cap.reason(snapshot));
-        }
-    }
-    locked
 }
 
 /// Every accepted lease, in or out of its term.

@@ -27,6 +27,8 @@ pub(super) struct Range {
     pub(super) most: Watts,
     /// Who set `most`.
     pub(super) capped: Option<Cap>,
+    /// The strictest lockout on it, whoever set `most`: what that leaves it, W, and its position.
+    pub(super) lockout: Option<(Watts, u32)>,
     /// What it was last awarded; what it was last told where nothing is remembered.
     pub(super) present: Watts,
     /// It counts at this and is not raised: its agent has not proved less.
@@ -182,7 +184,8 @@ pub(super) fn ranges(snapshot: &Snapshot, duties: &[Duty<'_>], priced: bool) -> 
             range.present = range.present.min(load.setpoint);
             range.cap(load.setpoint, cap);
         }
-        if let Some((limit, at)) = lockout.into_iter().flatten().min() {
+        range.lockout = lockout.into_iter().flatten().min();
+        if let Some((limit, at)) = range.lockout {
             range.locked = limit < range.present.max(load.setpoint);
             range.cap(limit, Cap::Lockout(at));
             range.keeps_on = None;
@@ -214,6 +217,7 @@ fn physical(snapshot: &Snapshot, load: &Load, memory: Option<&LoadMemory>) -> Ra
         standby: Watts::ZERO,
         most: load.nameplate,
         capped: None,
+        lockout: None,
         present,
         stuck: stuck(load, snapshot.now).then_some(load.bound.watts),
         keeps_on: None,

@@ -62,8 +62,9 @@ impl Contract {
         if span <= Span::ZERO {
             return account;
         }
-        account.granted.add(self.grant.watts, span);
-        account.withheld.add(self.full.watts - self.grant.watts, span);
+        let had = self.grant.watts - self.missing.at_least_zero().min(self.grant.watts);
+        account.granted.add(had, span);
+        account.withheld.add(self.full.watts - had, span);
         let window = window_of(self.offer.start, self.offer.terms.allowance.per, upto);
         if window != account.window {
             (account.window, account.curtailed) = (window, Span::ZERO);
@@ -89,12 +90,26 @@ impl Contract {
         self.account = self.account_at(now);
     }
 
+    /// From `now` on lockouts leave it `missing` W short of its grant (cut to 0 up to the grant).
+    ///
+    /// Those watts are withheld: credited and not charged, of firm and flexible leases alike. The grant stays, for its
+    /// other GPUs run on. A lockout is a person's hold for safety, so it is dealt with as an emergency is: it eats no
+    /// allowance, is no event and begins no curtailment. It is seen in the energy withheld, and in no count of time,
+    /// for the lease runs meanwhile.
+    pub fn lack(&mut self, missing: Watts, now: Time) {
+        let missing = missing.at_least_zero().min(self.grant.watts);
+        if missing != self.missing {
+            self.settle(now);
+            self.missing = missing;
+        }
+    }
+
     /// How much was withheld in the allowance window of `now`, outside emergencies.
     pub fn curtailed_so_far(&self, now: Time) -> Span {
         self.account_at(now).curtailed
     }
 
-    /// Credited to the tenant up to `now`: for all energy withheld, emergencies included.
+    /// Credited to the tenant up to `now`: for all energy withheld, emergencies and lockouts included.
     pub fn credited(&self, now: Time) -> Usd {
         self.account_at(now).withheld.whole.at(self.offer.terms.credit)
     }

@@ -76,7 +76,7 @@ impl Contract {
     pub fn new(offer: Offer, full: Level, now: Time) -> Self {
         let account = Account::opened(&offer.terms.allowance, offer.start, now);
         let grant = Grant { since: now, ..Grant::default() };
-        Self { offer, accepted: now, full, grant, notice: None, account }
+        Self { offer, accepted: now, full, grant, missing: Watts::ZERO, notice: None, account }
     }
 }
 
@@ -109,6 +109,7 @@ pub fn serve(contract: Contract, wanted: Wanted, acknowledged: Option<Time>, lea
 pub fn finish(mut contract: Contract, now: Time) -> Served {
     contract.settle(now);
     contract.grant = Grant { since: now, ..Grant::default() };
+    contract.missing = Watts::ZERO;
     contract.account.running = None;
     contract.notice = None;
     Served { contract, happened: Some(Happened::Ended), held: None, wake: None }
@@ -261,6 +262,7 @@ impl Turn {
             self.happened = Some(Happened::Curtailed { emergency });
         }
         self.contract.grant = Grant { watts: to.watts, cap: to.cap, since: now };
+        self.contract.missing = self.contract.missing.min(to.watts);
     }
 
     /// More of it is granted.

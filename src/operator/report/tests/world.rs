@@ -230,7 +230,7 @@ impl World {
         });
     }
 
-    pub(super) fn remove(&mut self, kind: Kind, name: &str) {
+    pub(in crate::operator) fn remove(&mut self, kind: Kind, name: &str) {
         self.server.borrow_mut().remove(&Key::cluster(kind, name)).unwrap();
     }
 
@@ -274,6 +274,15 @@ impl World {
     /// Somebody deletes a lease.
     pub(in crate::operator) fn delete_lease(&mut self, name: &str) {
         self.server.borrow_mut().vanish(&Key::namespaced(Kind::ComputeLease, "tenant-a", name));
+    }
+
+    /// The status of a lease, as the API shows it.
+    pub(in crate::operator) fn lease(&self, name: &str) -> Value {
+        let server = self.server.borrow();
+        match server.get(&Key::namespaced(Kind::ComputeLease, "tenant-a", name)).unwrap() {
+            Object::ComputeLease(lease) => serde_json::to_value(&lease.status).unwrap(),
+            _ => panic!("no such lease"),
+        }
     }
 
     /// How many loads there are.

@@ -2,6 +2,7 @@
 
 mod chance;
 mod halls;
+mod held;
 
 use super::world::{HALL_B, World, class, contract, digest, event, kw, lease, minutes, snapshot, terms};
 use crate::decide::decide;

@@ -183,11 +183,13 @@ proptest! {
     #[test]
     fn an_account_is_the_same_wherever_it_is_cut(
         watts in 0..50_000_i64,
+        missing in 0..60_000_i64,
         running in prop::option::of(any::<bool>()),
         mut cuts in prop::collection::vec(-10_000_000..300_000_000_i64, 1..8),
     ) {
         let mut lease = contract(flexible());
         lease.grant.watts = Watts::new(watts);
+        lease.missing = Watts::new(missing);
         lease.account.running = running.map(|emergency| Curtailment { since: minute(0), emergency });
         cuts.sort_unstable();
         let last = Time::new(*cuts.last().unwrap());

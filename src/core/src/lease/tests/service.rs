@@ -36,6 +36,54 @@ fn an_emergency_curtails_at_once_marks_it_and_eats_no_allowance() {
 }
 
 #[test]
+fn what_lockouts_leave_a_lease_short_of_is_credited_not_charged_and_eats_no_allowance() {
+    for terms in [firm(), flexible()] {
+        let mut lease = contract(terms);
+        at(&mut lease, 0, Wanted::all(&contract(firm())), None);
+        let granted = lease.grant;
+        lease.lack(Watts::kilo(8), minute(60));
+        let lacks = lease.clone();
+        lease.lack(Watts::kilo(8), minute(100));
+        assert_eq!(lease, lacks, "nothing is written where nothing changed");
+        lease.lack(Watts::ZERO, minute(180));
+        let integral = |watts: Watts, hours: i64| Watts::over(watts, Span::minutes(60 * hours));
+        let (all, missed) = (integral(Watts::kilo(32), 4), integral(Watts::kilo(8), 2));
+        let account = Account {
+            at: minute(240),
+            granted: Integral { whole: all - missed, thousandths: 0 },
+            withheld: Integral { whole: missed, thousandths: 0 },
+            ..Account::opened(&lease.offer.terms.allowance, minute(0), minute(0))
+        };
+        assert_eq!(lease.account_at(minute(240)), account);
+        assert_eq!(lease.grant, granted);
+        // 64 GPUs at 2 USD for four hours, less a quarter of them for two; 16 kWh at 300 USD/MWh.
+        let money = (lease.charged(minute(240)), lease.credited(minute(240)));
+        assert_eq!(money, (Usd::dollars(512 - 64), Usd::new(4_800_000)));
+    }
+}
+
+#[test]
+fn a_lease_is_never_short_of_more_than_its_grant() {
+    let mut lease = contract(firm());
+    lease.lack(Watts::kilo(8), minute(-10));
+    assert_eq!(lease.missing, Watts::ZERO, "nothing is granted yet");
+    at(&mut lease, 0, Wanted::all(&contract(firm())), None);
+    lease.lack(Watts::kilo(40), minute(10));
+    assert_eq!(lease.missing, Watts::kilo(32));
+    lease.lack(Watts::kilo(-1), minute(20));
+    assert_eq!(lease.missing, Watts::ZERO);
+    lease.lack(Watts::kilo(8), minute(30));
+    at(&mut lease, 40, nothing(Emergency), None);
+    assert_eq!((lease.grant.watts, lease.missing), (Watts::ZERO, Watts::ZERO));
+    let ten = |watts: i64| Watts::kilo(watts).over(Span::minutes(10));
+    let account = lease.account_at(minute(50));
+    assert_eq!(account.granted.whole, ten(32) + ten(32) + ten(24));
+    assert_eq!(account.withheld.whole, ten(32) + ten(8) + ten(32));
+    let ended = finish(Contract { missing: Watts::kilo(1), ..lease }, minute(60));
+    assert_eq!(ended.contract.missing, Watts::ZERO);
+}
+
+#[test]
 fn a_lease_returns_when_its_emergency_passes_although_power_is_dear() {
     let mut lease = contract(flexible());
     at(&mut lease, 0, nothing(Emergency), None);

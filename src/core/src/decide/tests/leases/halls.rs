@@ -1,10 +1,13 @@
 //! Leases of power: halls that their tenants run.
 
 use super::granted_first;
-use crate::decide::tests::world::{HALL_B, World, event, kw, lease, minutes, snapshot, terms};
+use super::held::lockout;
+use crate::decide::tests::world::{HALL_A, HALL_B, World, contract, event, kw, lease, minutes, snapshot, terms};
 use crate::lease::{Delivery, LeaseState, Terms};
 use crate::plan::Reason;
-use crate::units::{Span, Usd, Watts};
+use crate::snapshot::LockoutTarget;
+use crate::tree::NodeId;
+use crate::units::{Span, Time, Usd, Watts};
 
 /// A hall of 2 MW that a tenant runs, on the containers' feeder: it counts there whatever it is granted.
 fn hall(flexible: bool) -> World {
@@ -61,4 +64,22 @@ fn a_firm_hall_is_curtailed_by_no_price_and_told_where_a_limit_takes_even_what_i
     assert_eq!(granted_first(&world), Watts::ZERO);
     let until = crate::units::Time::MAX;
     assert_eq!(world.plan.leases[0].reason, Reason::Event { name: "utility".into(), until });
+}
+
+#[test]
+fn a_hall_lacks_what_the_strictest_lockout_above_it_does_not_leave() {
+    for flexible in [false, true] {
+        let mut world = hall(flexible);
+        let on = |name: &str, node, limit| lockout(name, LockoutTarget::Node(node), limit);
+        world.snapshot.lockouts = vec![on("site", NodeId::SITE, kw(900)), on("feeder", HALL_B, kw(500))];
+        world.run(Span::seconds(1), Span::seconds(1));
+        let held = contract(&world.snapshot.leases[0]);
+        assert_eq!((held.grant.watts, held.missing), (kw(2_000), kw(1_500)));
+        let says = Reason::Lockout { name: "feeder".into(), holder: "ana".into(), since: Time::ZERO };
+        assert_eq!(world.plan.leases[0].reason, says);
+        world.snapshot.lockouts = vec![on("other", HALL_A, Watts::ZERO)];
+        world.run(Span::seconds(1), Span::seconds(1));
+        assert_eq!(contract(&world.snapshot.leases[0]).missing, Watts::ZERO);
+        assert_eq!(world.plan.leases[0].reason, Reason::Full);
+    }
 }
