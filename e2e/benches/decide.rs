@@ -162,6 +162,7 @@ fn site(size: u32) -> Result<Snapshot> {
         limits: vec![],
         obligations: vec![],
         lockouts: vec![],
+        unread: vec![],
         price: Quote::Fresh { value: UsdPerMwh::dollars(45), since: NOW },
         hashprice: Quote::Fresh { value: UsdPerPhDay::dollars(50), since: NOW },
         policy: policy(),

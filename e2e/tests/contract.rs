@@ -12,8 +12,9 @@ use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::{FaultProxy, Mode, Needs, Test, cluster_test_within, definitions};
 use anyhow::Result;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Node;
 use kube::Client;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use serde_json::json;
 
 /// The table waits out some twenty time-outs and starts as many clients.
@@ -109,17 +110,34 @@ impl End for Real {
                 let jobs: Api<Job> = Api::namespaced(admin, &namespace);
                 wait(async move { jobs.create(&PostParams::default(), &job).await.map(drop) })
             }
+            Object::Node(facts) => {
+                let node = Node {
+                    metadata: ObjectMeta {
+                        name: Some(facts.name.clone()),
+                        labels: Some(facts.labels.clone()),
+                        ..ObjectMeta::default()
+                    },
+                    ..Node::default()
+                };
+                wait(async move { Api::all(admin).create(&PostParams::default(), &node).await.map(drop) })
+            }
             other => Err(format!("nobody puts {other:?} here")),
         }
     }
 
     fn delete(&mut self, key: &Key) -> Outcome {
-        if key.kind != Kind::PowerBudget {
-            return Err(format!("nobody deletes {key} here"));
+        let (admin, name) = (self.admin.clone(), key.name.clone());
+        match key.kind {
+            Kind::PowerBudget => {
+                let budgets: Api<ampacity::api::PowerBudget> = Api::all(admin);
+                wait(async move { budgets.delete(&name, &DeleteParams::default()).await.map(drop) })
+            }
+            Kind::Node => {
+                let nodes: Api<Node> = Api::all(admin);
+                wait(async move { nodes.delete(&name, &DeleteParams::default()).await.map(drop) })
+            }
+            _ => Err(format!("nobody deletes {key} here")),
         }
-        let budgets: Api<ampacity::api::PowerBudget> = Api::all(self.admin.clone());
-        let name = key.name.clone();
-        wait(async move { budgets.delete(&name, &DeleteParams::default()).await.map(drop) })
     }
 }
 

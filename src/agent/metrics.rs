@@ -120,6 +120,7 @@ impl Metrics {
             ("proved", counts.proved),
             ("silent", counts.silent),
             ("contradicting", counts.contradicting),
+            ("idle", counts.idle),
         ] {
             self.devices.get_or_create(&OfStanding { standing }).set(i64::from(count));
         }

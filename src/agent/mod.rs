@@ -4,21 +4,27 @@
 //! A thin shell around two pure machines: the guard's `Agent` decides, its `Inventory` knows the devices. It reaches the
 //! world through four ports ([`Ports`]) and is the same in a cluster, in the demo and in the simulation.
 
+pub mod again;
+mod conditions;
 pub mod metrics;
 pub mod run;
 pub mod setting;
 
 use crate::api::controllable_load::{Devices as DeviceCounts, Holder, PROTOCOL};
-use crate::api::{ControllableLoadStatus, WholeWatts};
+use crate::api::{ControllableLoad, ControllableLoadStatus, WholeWatts};
 use crate::device::Devices;
 use crate::link::{self, Downlink, Report, Shout};
 use crate::operator::site::view;
 use crate::store::{Answer, Key, Kind, Object, Seen, Store, Write, WriteId, api_order, api_time};
-use ampacity_core::guard::agent::PROOF_RENEWAL;
+use ampacity_core::guard::agent::{LEADER_LIFE, PROOF_RENEWAL};
 use ampacity_core::guard::proof::{Inventory, InventoryError, LoadDevices, Policy, Retention, Standing};
-use ampacity_core::guard::{Act, Agent as Guard, HolderId, Input, Outcome, Precondition, Statement, agent::Config};
+use ampacity_core::guard::{
+    Act, Agent as Guard, HolderId, Input, LoadView, Outcome, Precondition, Statement, agent::Config,
+};
 use ampacity_core::units::{Ppm, Span, Time, Watts};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How the devices' own sensors are taken to be off, where the inventory does not say better.
 const SENSOR_ERROR: Ppm = Ppm::percent(5);
@@ -77,7 +83,12 @@ pub struct Agent {
     /// The newest command that was handed on: what a proof made now may rest on.
     handed: u64,
     writes: BTreeMap<WriteId, u64>,
+    /// The load as it was last shown, and what was last said of it: for the conditions of its status alone.
+    shown: Option<Arc<ControllableLoad>>,
+    said: Vec<Condition>,
     leadership: String,
+    /// When a leader was last seen to renew.
+    led: Time,
     /// The protocol of a spec that this agent does not speak: such a spec is not obeyed.
     too_new: Option<i32>,
     started: Time,
@@ -103,11 +114,24 @@ impl Agent {
             afresh: false,
             handed: 0,
             writes: BTreeMap::new(),
+            shown: None,
+            said: Vec::new(),
             leadership: String::new(),
+            led: now,
             too_new: None,
             started: now,
             reported: Time::ZERO,
         })
+    }
+
+    /// Takes other terms for the time without a leader over.
+    pub const fn follow_loss(&mut self, hold: Span, down_per_minute: Watts) {
+        self.guard.follow_loss(hold, down_per_minute);
+    }
+
+    /// This run, as the load's status names its holder.
+    pub const fn holder(&self) -> HolderId {
+        self.options.holder
     }
 
     /// Whether another agent holds the load: this process should end; it has changed nothing and will not.
@@ -179,18 +203,19 @@ impl Agent {
                 self.too_new = Some(load.spec.protocol);
                 None
             }
-            Seen::Object(Object::ControllableLoad(load)) => Some(Input::Load(Some(view(&load)))),
+            Seen::Object(Object::ControllableLoad(load)) => Some(Input::Load(Some(self.show(load)))),
             Seen::Object(Object::Leadership(facts)) => {
                 // Only a change shows that the leader lives: the first sight may be of a Lease long dead.
                 let known = std::mem::replace(&mut self.leadership, facts.revision.clone());
                 let renewed = !known.is_empty() && known != facts.revision && !facts.holder.is_empty();
+                self.led = if renewed { now } else { self.led };
                 renewed.then_some(Input::Leader { epoch: facts.epoch, seen: now })
             }
             Seen::Gone(key) if key.kind == Kind::ControllableLoad => Some(Input::Load(None)),
             Seen::Answer(id, answer) => {
                 let write = self.writes.remove(&id)?;
                 let outcome = match answer {
-                    Answer::Accepted(Some(Object::ControllableLoad(load))) => Outcome::Accepted(view(&load)),
+                    Answer::Accepted(Some(Object::ControllableLoad(load))) => Outcome::Accepted(self.show(load)),
                     Answer::Refused(_) => Outcome::Refused,
                     Answer::Accepted(_) | Answer::Unknown => Outcome::Unknown,
                 };
@@ -221,7 +246,29 @@ impl Agent {
         }
     }
 
-    fn status(&self, statement: Statement, now: Time) -> ControllableLoadStatus {
+    /// A load as the guard counts it. A watch may show an older form after the answer to a write: the newer is kept.
+    fn show(&mut self, load: Arc<ControllableLoad>) -> LoadView {
+        let view = view(&load);
+        let newer = |shown: &Arc<ControllableLoad>| shown.metadata.generation > load.metadata.generation;
+        if self.shown.as_ref().is_none_or(|shown| !newer(shown)) {
+            self.shown = Some(load);
+        }
+        view
+    }
+
+    /// What is said of the load beside a statement.
+    fn say(&mut self, statement: &Statement, now: Time) {
+        let Some(load) = self.shown.clone() else { return };
+        if self.said.is_empty() {
+            self.said = load.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        }
+        let leaderless = (now.since(self.led) > LEADER_LIFE).then(|| self.guard.limit());
+        let stands = conditions::Stands { devices: self.counts(now), leaderless };
+        conditions::say(&mut self.said, &load, statement, &stands, now);
+    }
+
+    fn status(&mut self, statement: Statement, now: Time) -> ControllableLoadStatus {
+        self.say(&statement, now);
         let counts = self.counts(now);
         let count = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
         ControllableLoadStatus {
@@ -242,7 +289,8 @@ impl Agent {
                 proved: count(counts.proved),
                 silent: count(counts.silent),
             }),
-            ..ControllableLoadStatus::default()
+            observed_generation: self.shown.as_ref().and_then(|load| load.metadata.generation),
+            conditions: self.said.clone(),
         }
     }
 
@@ -253,6 +301,7 @@ impl Agent {
             proved: count(Standing::Proved),
             silent: count(Standing::Silent),
             contradicting: count(Standing::Contradicting) + count(Standing::Stubborn) + count(Standing::Foreign),
+            idle: u32::try_from(self.inventory.idle(now)).unwrap_or(u32::MAX),
         }
     }
 
@@ -260,6 +309,9 @@ impl Agent {
     pub fn report(&self, now: Time) -> Report {
         let beat = self.guard.heartbeat(now);
         let drawing = self.inventory.draws_up_to();
+        // A ceiling stays at what the devices may yet be raised to, also where some do not rise.
+        let not_risen = beat.map_or(Watts::ZERO, |beat| beat.ceiling - self.inventory.counts()).at_least_zero();
+        let unused = self.inventory.unused() + not_risen;
         Report {
             load: self.options.load.name.clone(),
             holder: self.options.holder,
@@ -269,8 +321,10 @@ impl Agent {
             measured: Some(drawing),
             error: drawing.part(SENSOR_ERROR),
             sampled: now,
+            unused,
             devices: self.counts(now),
-            wants_more: self.guard.limit().is_some_and(|limit| self.inventory.usable(now) > limit),
+            // Up to what idle devices hold, the others have it from them.
+            wants_more: self.guard.limit().is_some_and(|limit| self.inventory.usable(now) - limit > unused),
             note: String::new(),
         }
     }
@@ -279,12 +333,10 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::ControllableLoad;
     use crate::sim::plant::container::{s19k_pro_luxos, whatsminer_percent};
     use crate::sim::plant::gpunode::h100;
     use ampacity_core::guard::proof::DeviceClass;
     use serde_json::json;
-    use std::sync::Arc;
 
     fn devices(classes: Vec<DeviceClass>) -> LoadDevices {
         LoadDevices { classes, devices: Vec::new(), overhead_watts: Watts::ZERO }

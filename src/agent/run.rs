@@ -1,5 +1,6 @@
 //! An agent's loop in a cluster: once a second, and when the store has something.
 
+use super::again::{Again, afresh_after};
 use super::metrics::Metrics;
 use super::{Agent, Ports};
 use crate::device::Devices;
@@ -13,6 +14,7 @@ use ampacity_core::units::{Time, Watts};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 /// An agent's surroundings in a cluster.
@@ -29,6 +31,8 @@ pub struct Shell<'a> {
     pub clock: SystemClock,
     /// How fast it turns.
     pub pace: Pace,
+    /// What is read again while it runs.
+    pub again: watch::Receiver<Again>,
 }
 
 /// Why an agent's loop ended. In every case the devices stay as they are.
@@ -40,12 +44,15 @@ pub enum Ended {
     Overtaken,
     /// The load's spec speaks this protocol, which this agent does not.
     Outdated(i32),
+    /// Its owner's object describes other devices.
+    OtherDevices,
 }
 
 /// Turns until `stop` is there, or until it must not go on. Leaving changes nothing: no device is told anything, and what
 /// was stated stays stated, to be voided by a successor.
 pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = ()>) -> Ended {
-    let Shell { store, link, devices, health, mut clock, pace } = shell;
+    let Shell { store, link, devices, health, mut clock, pace, mut again } = shell;
+    let mut afresh = None;
     let mut told = Told::default();
     let mut tick = tokio::time::interval(pace.tick);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -57,6 +64,9 @@ pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = 
             () = store.notified() => {}
         }
         let (started, now) = (Instant::now(), clock.now());
+        if again.has_changed().unwrap_or(false) {
+            afresh = follow(&mut agent, *again.borrow_and_update(), afresh, now);
+        }
         agent.step(&mut Ports { store: &mut *store, link: &mut *link, devices: &mut *devices }, now);
         health.metrics.ticked(started.elapsed());
         for written in store.take_written() {
@@ -70,6 +80,9 @@ pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = 
         if let Some(protocol) = agent.is_outdated() {
             break Ended::Outdated(protocol);
         }
+        if afresh.is_some_and(|at| now >= at) {
+            break Ended::OtherDevices;
+        }
         tokio::select! {
             () = &mut stop => break Ended::Stopped,
             () = tokio::time::sleep(pace.rest) => {}
@@ -79,6 +92,21 @@ pub async fn run(mut agent: Agent, shell: Shell<'_>, stop: impl Future<Output = 
     let settled = tokio::time::timeout(pace.stop_within, settle(store)).await.is_ok();
     tracing::info!(?ended, settled, "the devices stay as they are");
     ended
+}
+
+/// Takes over what was read again. Gives when this run is to end for other devices, if it is.
+fn follow(agent: &mut Agent, again: Again, afresh: Option<Time>, now: Time) -> Option<Time> {
+    let Again { hold, down_per_minute, other_devices } = again;
+    agent.follow_loss(hold, down_per_minute);
+    let afresh = other_devices.then(|| afresh.unwrap_or_else(|| now.after(afresh_after(agent.holder()))));
+    tracing::info!(
+        hold_seconds = hold.whole_seconds(),
+        down_watts_per_minute = down_per_minute.get(),
+        other_devices,
+        afresh_in_seconds = afresh.map(|at| at.since(now).whole_seconds()),
+        "read again"
+    );
+    afresh
 }
 
 /// Waits for the answers to what is under way.

@@ -284,6 +284,11 @@ pub struct Leader {
     /// The epoch of its orders.
     #[schemars(range(min = 0, max = 100_000_000_000_i64))]
     pub epoch: i64,
+    /// The namespace of the operators that lead this site, and of its loads. The first to write it has it: operators of
+    /// another namespace do not lead the site while this stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
 }
 
 /// The nameplate sum of one feeder's loads.

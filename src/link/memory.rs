@@ -187,6 +187,7 @@ mod tests {
             measured: None,
             error: Watts::ZERO,
             sampled: Time::seconds(sampled),
+            unused: Watts::ZERO,
             devices: super::super::Devices::default(),
             wants_more: false,
             note: String::new(),

@@ -29,9 +29,12 @@ pub struct Report {
     pub error: Watts,
     /// When that was sampled.
     pub sampled: Time,
+    /// Of the ceiling, what no limiter lets through, and what devices have left unused for long, W: they are the first to
+    /// be lowered.
+    pub unused: Watts,
     /// Devices in the inventory, proved, silent, and contradicting what they said.
     pub devices: Devices,
-    /// It would use more than its setpoint allows.
+    /// It uses what it has, and would use more than its setpoint allows.
     pub wants_more: bool,
     /// What the agent is doing, for people.
     pub note: String,
@@ -48,6 +51,8 @@ pub struct Devices {
     pub silent: u32,
     /// That say one thing and draw another.
     pub contradicting: u32,
+    /// That leave what they may draw unused, or were lowered for it.
+    pub idle: u32,
 }
 
 /// From the operator to one agent.

@@ -55,7 +55,12 @@ impl Cache {
 
     fn put(&mut self, object: &Object) -> Vec<Change> {
         let key = object.key();
-        self.unconfirmed.remove(&key);
+        let confirmed = !self.unconfirmed.remove(&key);
+        let stands = self.objects.get(&key).filter(|stands| confirmed && stands.uid() == object.uid());
+        if stands.is_some_and(|stands| stands.is_newer_than(object)) {
+            // A watch shows late what a write of ours has changed since.
+            return Vec::new();
+        }
         let readable = self.unreadable.remove(&key).is_some();
         let was = self.objects.insert(key.clone(), object.clone());
         match was {
@@ -99,7 +104,13 @@ impl Cache {
         let new = self.unreadable.iter().filter(|(key, why)| told.get(*key) != Some(*why));
         let new: Vec<(Key, String)> = new.take(NEWS_MAX).map(|(key, why)| (key.clone(), why.clone())).collect();
         let event = |(key, why): (Key, String)| {
-            let kept = if self.objects.contains_key(&key) { "its last form stays in force" } else { "it is left out" };
+            let known = self.objects.contains_key(&key);
+            let kept = match (key.kind, known) {
+                (Kind::Lockout | Kind::GridEvent, true) => "its last form stays in force and nothing is raised there",
+                (Kind::Lockout | Kind::GridEvent, false) => "nothing is raised at any site until it can",
+                (_, true) => "its last form stays in force",
+                (_, false) => "it is left out",
+            };
             let why: String = why.chars().take(160).collect();
             let note = format!("cannot be read, {kept}: {why}");
             let write = Write::Event { regarding: key, warning: true, reason: "Unreadable", action: "Read", note };
@@ -207,6 +218,24 @@ mod tests {
         let shown = [budget(|_| {}), budget(status), budget(status), budget(spec), budget(label)];
         let told = shown.map(|object| cache.take(&Seen::Object(object)).first().map(|change| change.status_only));
         assert_eq!(told, [Some(false), Some(true), None, Some(false), Some(false)]);
+    }
+
+    #[test]
+    fn what_a_watch_shows_late_takes_nothing_back_but_a_list_after_a_gap_does() {
+        let form = |revision: &str, uid: &str| {
+            budget(|b| (b.metadata.resource_version, b.metadata.uid) = (Some(revision.into()), Some(uid.into())))
+        };
+        let mut cache = Cache::default();
+        let stands = |cache: &Cache| cache.budgets().map(|b| b.metadata.resource_version.clone()).next().flatten();
+        cache.take(&Seen::Answer(crate::store::WriteId(1), Answer::Accepted(Some(form("10", "a")))));
+        assert_eq!(cache.take(&Seen::Object(form("9", "a"))), []);
+        assert_eq!(stands(&cache).as_deref(), Some("10"));
+        cache.take(&Seen::Object(form("8", "b")));
+        assert_eq!(stands(&cache).as_deref(), Some("8"), "another object of that name");
+        // A restored backup.
+        cache.take(&Seen::Broken(Kind::PowerBudget));
+        cache.take(&Seen::Object(form("7", "b")));
+        assert_eq!(stands(&cache).as_deref(), Some("7"));
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub trait Measured: Default + Send + Sync + 'static {
 }
 
 impl Measured for Metrics {
-    const NOT_READY: &'static str = "not everything has been listed yet\n";
+    const NOT_READY: &'static str =
+        "not everything has been listed yet, or a PowerBudget is led from another namespace\n";
 
     fn text(&self) -> Result<String, std::fmt::Error> {
         Self::text(self)

@@ -6,7 +6,7 @@ use super::reason::word;
 use super::site::Site;
 use crate::market::Point;
 use ampacity_core::guard::LoadId;
-use ampacity_core::plan::Plan;
+use ampacity_core::plan::{Plan, Reason};
 use ampacity_core::snapshot::LoadKind;
 use ampacity_core::units::{Time, Watts};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -62,6 +62,8 @@ pub struct Metrics {
     headroom: Family<OfNode, Gauge>,
     over_limit: Family<OfNode, Counter<f64, AtomicU64>>,
     allocated: Family<OfSide, Gauge>,
+    unused: Family<OfSite, Gauge>,
+    idle_devices: Family<OfSite, Gauge>,
     energy_price: Family<OfSite, Real>,
     energy_price_age: Family<OfSite, Real>,
     hashprice: Family<OfSite, Real>,
@@ -92,6 +94,8 @@ impl Default for Metrics {
             headroom: Family::default(),
             over_limit: Family::default(),
             allocated: Family::default(),
+            unused: Family::default(),
+            idle_devices: Family::default(),
             energy_price: Family::default(),
             energy_price_age: Family::default(),
             hashprice: Family::default(),
@@ -125,6 +129,10 @@ impl Metrics {
         let help = "Time in which a node's meter read above its limit in force";
         registry.register("node_over_limit_seconds", help, self.over_limit.clone());
         registry.register("allocated_watts", "Sum of setpoints by side", self.allocated.clone());
+        let help = "What loads had and left unused for long: their awards are trimmed by it";
+        registry.register("unused_watts", help, self.unused.clone());
+        let help = "Devices that leave what they may draw unused for long, or were lowered for it";
+        registry.register("idle_devices", help, self.idle_devices.clone());
         registry.register("energy_price_usd_per_mwh", "Newest published energy price", self.energy_price.clone());
         registry.register("energy_price_age_seconds", "Its age", self.energy_price_age.clone());
         registry.register("hashprice_usd_per_ph_day", "Newest published hashprice", self.hashprice.clone());
@@ -182,6 +190,8 @@ impl Metrics {
             family.clear();
         }
         self.allocated.clear();
+        self.unused.clear();
+        self.idle_devices.clear();
         self.decisions.clear();
         for site in operator.sites() {
             self.nodes(site, since as f64 / 1_000.0, now);
@@ -233,10 +243,17 @@ impl Metrics {
         for (side, watts) in sides {
             self.allocated.get_or_create(&OfSide { site: site.name.clone(), side }).set(watts.get());
         }
+        let (mut unused, of_site) = (Watts::ZERO, OfSite { site: site.name.clone() });
         for award in site.plan.iter().flat_map(|plan: &Plan| &plan.loads) {
+            if let Reason::Trimmed { unused: left, .. } = award.reason {
+                unused += left;
+            }
             let label = OfReason { site: site.name.clone(), reason: word(&award.reason) };
             self.decisions.get_or_create(&label).inc();
         }
+        self.unused.get_or_create(&of_site).set(unused.get());
+        let idle = site.rows.iter().filter_map(|row| Some(i64::from(row.report.as_ref()?.0.devices.idle))).sum();
+        self.idle_devices.get_or_create(&of_site).set(idle);
     }
 
     fn prices(&self, site: &Site, now: Time) {

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod cache;
+mod claim;
 pub mod http;
 pub mod leader;
 pub mod leases;
@@ -14,6 +15,7 @@ pub mod observe;
 pub mod own;
 pub mod pods;
 pub mod problem;
+mod purpose;
 pub mod reason;
 pub mod report;
 pub mod run;
@@ -26,12 +28,12 @@ use crate::link::Uplink;
 use crate::market::Feeds;
 use crate::store::{Answer, Key, Kind, Seen, Store, Write, WriteId};
 use ampacity_core::decide::decide;
-use ampacity_core::guard::{LoadId, Order};
 use ampacity_core::units::{Span, Time};
 use cache::{Cache, Change};
 use kube::ResourceExt;
 use leader::{Leader, Standing};
 use own::AgentPods;
+use purpose::{Purpose, Purposed, Token, token};
 use site::Site;
 use std::collections::{BTreeMap, BTreeSet};
 use tenants::Usage;
@@ -71,21 +73,6 @@ pub enum Exit {
     Guard(#[from] ampacity_core::guard::ledger::Exit),
 }
 
-/// What a write was for.
-#[derive(Clone, Debug)]
-enum Purpose {
-    /// An order on a load of a site.
-    Order { site: String, load: LoadId, order: Order, shed: bool, sent: Time },
-    /// The release of a load.
-    Release { site: String, load: LoadId },
-    /// The agent pod of this load, made or deleted.
-    Agent { load: String },
-    /// Where a lease stands from now on, once it is written down.
-    Tenancy { site: String, lease: String, uid: Option<String> },
-    /// Anything that is simply tried again when it is still needed.
-    Other,
-}
-
 /// One operator of a cluster.
 pub struct Operator {
     options: Options,
@@ -109,6 +96,8 @@ pub struct Operator {
     reported: report::Reported,
     /// Objects whose author was told that they cannot be read, and why.
     told_unreadable: BTreeMap<Key, String>,
+    /// Sites of which it was told that another namespace's operators lead them.
+    told_elsewhere: BTreeSet<String>,
 }
 
 impl Operator {
@@ -130,6 +119,7 @@ impl Operator {
             agents: pods::Pace::default(),
             reported: report::Reported::default(),
             told_unreadable: BTreeMap::new(),
+            told_elsewhere: BTreeSet::new(),
         }
     }
 
@@ -143,9 +133,9 @@ impl Operator {
         self.leading.map(|epoch| (self.options.name.clone(), epoch))
     }
 
-    /// Whether everything there is has been shown to it at least once.
+    /// Whether everything there is has been shown to it at least once, and no other namespace's operators lead a site.
     pub fn is_ready(&self) -> bool {
-        self.cache.is_complete()
+        self.cache.is_complete() && self.led_elsewhere().is_none()
     }
 
     /// While it stops: how the leader's Lease stands, and nothing else.
@@ -187,7 +177,8 @@ impl Operator {
         for name in names {
             self.turn(&name, ports, now)?;
         }
-        if self.sites.values().any(Site::is_active) {
+        // Another namespace's operators know leases of theirs: what is none here may be one there.
+        if self.led_elsewhere().is_none() && self.sites.values().any(Site::is_active) {
             let writes = self.usage.stop_unleased();
             self.submit(ports, writes);
         }
@@ -222,7 +213,7 @@ impl Operator {
             writes.extend(tenants::apply(site, &plan, &tenants, &self.usage, now));
             writes.extend(lockouts::apply(site, &self.cache));
         }
-        let leader = self.leader.holder();
+        let leader = self.leader.holder().map(|(id, epoch)| (id, epoch, self.options.namespace.as_str()));
         let turn = report::Turn { plan: &plan, prices: &prices, errors: &errors, leases: &tenants, leader, now };
         writes.extend(report::all(site, &self.cache, &turn));
         site.plan = Some(plan);
@@ -361,10 +352,8 @@ impl Operator {
             Standing::Leading { epoch } => {
                 let fresh = self.leading.is_none();
                 self.leading = Some(epoch);
-                for site in self.sites.values_mut().filter(|site| fresh || site.ledger.is_none()) {
-                    site.lead(epoch, &self.cache, now)?;
-                    self.stale_leases = true;
-                }
+                let writes = self.lead_claimed(epoch, fresh, now)?;
+                self.submit(ports, writes);
                 Ok(())
             }
         }
@@ -404,30 +393,5 @@ impl Operator {
             Purpose::Other => {}
         }
         Ok(())
-    }
-}
-
-/// A write and what it is for.
-type Purposed = (Write, Purpose);
-
-/// What a write is about: two of the same are not under way at once. Orders are the ledger's to pace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Token(&'static str, Key);
-
-fn token(write: &Write) -> Option<Token> {
-    match write {
-        Write::CreateLoad(load) => {
-            let namespace = load.namespace().unwrap_or_default();
-            Some(Token("create", Key::namespaced(Kind::ControllableLoad, &namespace, &load.name_any())))
-        }
-        Write::CreateAgent { load, .. } => Some(Token("agent", load.clone())),
-        Write::Status { key, .. } => Some(Token("status", key.clone())),
-        Write::Job { job, .. } => Some(Token("job", job.clone())),
-        Write::NotePod { pod, .. } => Some(Token("note", pod.clone())),
-        Write::DeletePod { pod, .. } => Some(Token("pod", pod.clone())),
-        Write::Cordon { node, .. } => Some(Token("cordon", node.clone())),
-        Write::Finalizer { key, .. } => Some(Token("finalizer", key.clone())),
-        Write::Delete(key) => Some(Token("delete", key.clone())),
-        Write::Order { .. } | Write::State { .. } | Write::Lead { .. } | Write::Event { .. } => None,
     }
 }

@@ -1,14 +1,14 @@
 //! Observe: feeds, meters and telemetry, folded with the tables into one immutable snapshot.
 
 use super::site::Site;
-use super::tables::{LockoutRow, METER_STALE, Tables};
+use super::tables::{LockoutRow, METER_STALE, Tables, UnreadRow};
 use crate::api::common::{Stale, StaleAction};
 use crate::api::power_budget::{EnergyPrice, PowerBudgetSpec};
 use crate::market::{Asked, Feeds, Point, Source, Substitute, quote};
 use ampacity_core::guard::Seen as Learned;
 use ampacity_core::guard::ledger::Exit;
 use ampacity_core::lease::{Book, Lease};
-use ampacity_core::snapshot::{Load, LockoutTarget, Policy, Quote, Reading, Snapshot};
+use ampacity_core::snapshot::{Load, LockoutTarget, Policy, Quote, Reading, Snapshot, Unread};
 use ampacity_core::tree::NodeId;
 use ampacity_core::units::{Ppm, Span, Time, UsdPerMwh, UsdPerPhDay, Watts, mul_div};
 
@@ -184,9 +184,10 @@ impl Site {
                 setpoint: ledger.view(id).map_or(row.terms.nameplate, |view| view.setpoint),
                 bound: ledger.bound(id, now),
                 proof_within: row.terms.proof_within,
-                // What it takes of its award is what its limiters let through: safety counts that, however little flows.
+                // What it takes of its award is what its limiters let through: safety counts that, however little flows. What
+                // has long been left unused is the first that its agent lowers when the award is trimmed.
                 measured: heard.and_then(|r| {
-                    let watts = r.measured?.max(r.ceiling.unwrap_or_default());
+                    let watts = r.measured?.max(r.ceiling.unwrap_or_default() - r.unused);
                     Some(Reading { watts, error: r.error, time: r.sampled })
                 }),
                 drawn: heard.and_then(|report| report.measured),
@@ -199,6 +200,7 @@ impl Site {
             limits: tables.limits.clone(),
             obligations: tables.obligations.clone(),
             lockouts: self.lockouts(tables),
+            unread: self.unread(tables),
             price: prices.energy,
             hashprice: prices.hashprice,
             policy: self.policy(tables),
@@ -223,6 +225,14 @@ impl Site {
             }
         };
         tables.lockouts.iter().filter_map(placed).collect()
+    }
+
+    fn unread(&self, tables: &Tables) -> Vec<Unread> {
+        let placed = |row: &UnreadRow| match &row.load {
+            None => Some(row.unread.clone()),
+            Some(name) => Some(Unread { target: LockoutTarget::Load(self.id(name)?), ..row.unread.clone() }),
+        };
+        tables.unread.iter().filter_map(placed).collect()
     }
 
     fn policy(&self, tables: &Tables) -> Policy {

@@ -98,7 +98,10 @@ pub fn sentence(reason: &Reason, names: &Names<'_>) -> String {
             format!("{} has {} left, the next block needs {needs}", names.node(*node), room.at_least_zero())
         }
         Reason::Event { name, until } => format!("grid event {} {}", short(name), names.until(*until)),
-        Reason::Lockout { name, holder } => format!("held by lockout {} ({})", short(name), short(holder)),
+        Reason::Lockout { name, holder, since } => {
+            format!("held by {} since {} (lockout {})", short(holder), names.time(*since), short(name))
+        }
+        Reason::UnreadHold { name } => format!("{} cannot be read: nothing is raised until it can", short(name)),
         Reason::MinimumOn { until } => format!("minimum run: stays on {}", names.until(*until)),
         Reason::MinimumOff { until } => format!("minimum stop: stays off {}", names.until(*until)),
         Reason::StaleMeter { node } => format!("meter of {} is stale: nothing is raised there", names.node(*node)),
@@ -109,7 +112,9 @@ pub fn sentence(reason: &Reason, names: &Names<'_>) -> String {
         Reason::Floor => "at its floor, which is never sold".into(),
         Reason::NoLease => "no lease runs here: lowest caps".into(),
         Reason::Leased { lease } => format!("runs lease {}", names.lease(*lease)),
-        Reason::Trimmed => "uses less than it could have: the rest went to others".into(),
+        Reason::Trimmed { unused, since } => {
+            format!("leaves {unused} unused since {}: others may have them", names.time(*since))
+        }
         Reason::Notice { deadline } => format!("notice given: falls at {}", names.time(*deadline)),
         Reason::Curtailed { value, price: cost } => {
             format!("power costs {} USD/MWh; comes back below {}", price(*cost), price(*value))
@@ -170,6 +175,7 @@ pub const fn word(reason: &Reason) -> &'static str {
         Reason::Indivisible { .. } => "Indivisible",
         Reason::Event { .. } => "GridEvent",
         Reason::Lockout { .. } => "Lockout",
+        Reason::UnreadHold { .. } => "UnreadHold",
         Reason::MinimumOn { .. } => "MinimumOn",
         Reason::MinimumOff { .. } => "MinimumOff",
         Reason::StaleMeter { .. } => "StaleMeter",
@@ -178,7 +184,7 @@ pub const fn word(reason: &Reason) -> &'static str {
         Reason::Floor => "Floor",
         Reason::NoLease => "NoLease",
         Reason::Leased { .. } => "Leased",
-        Reason::Trimmed => "Trimmed",
+        Reason::Trimmed { .. } => "Trimmed",
         Reason::Notice { .. } => "Notice",
         Reason::Curtailed { .. } => "Curtailed",
         Reason::AllowanceSpent { .. } => "AllowanceSpent",
@@ -248,7 +254,14 @@ mod tests {
             ),
             (Reason::Event { name: "curtail-7".into(), until: at(120) }, "grid event curtail-7 until 14:00"),
             (Reason::Event { name: "curtail-7".into(), until: Time::MAX }, "grid event curtail-7 until withdrawn"),
-            (Reason::Lockout { name: "repair-3".into(), holder: "j.doe".into() }, "held by lockout repair-3 (j.doe)"),
+            (
+                Reason::Lockout { name: "repair-3".into(), holder: "j.doe".into(), since: at(-125) },
+                "held by j.doe since 09:55 (lockout repair-3)",
+            ),
+            (
+                Reason::UnreadHold { name: "Lockout repair-3".into() },
+                "Lockout repair-3 cannot be read: nothing is raised until it can",
+            ),
             (Reason::MinimumOn { until: at(5) }, "minimum run: stays on until 12:05"),
             (Reason::MinimumOff { until: at(5) }, "minimum stop: stays off until 12:05"),
             (Reason::StaleMeter { node: hall }, "meter of hall-a is stale: nothing is raised there"),
@@ -258,7 +271,10 @@ mod tests {
             (Reason::NoLease, "no lease runs here: lowest caps"),
             (Reason::Leased { lease: 0 }, "runs lease tenant-a/llm"),
             (Reason::Leased { lease: 1 }, "runs lease number 1"),
-            (Reason::Trimmed, "uses less than it could have: the rest went to others"),
+            (
+                Reason::Trimmed { unused: Watts::kilo(320), since: at(-25) },
+                "leaves 320 kW unused since 11:35: others may have them",
+            ),
             (Reason::Notice { deadline: at(30) }, "notice given: falls at 12:30"),
             (
                 Reason::Curtailed { value: usd(8000), price: usd(12_000) },
@@ -309,8 +325,8 @@ mod tests {
     #[test]
     fn the_longest_names_do_not_break_the_line() {
         let name = "n".repeat(253);
-        let told = told(&Reason::Lockout { name: name.clone(), holder: name });
-        assert_eq!(told.chars().count(), 16 + 32 + 2 + 32 + 1);
+        let told = told(&Reason::Lockout { name: name.clone(), holder: name, since: NOON });
+        assert_eq!(told.chars().count(), 8 + 32 + 22 + 32 + 1);
     }
 
     #[test]

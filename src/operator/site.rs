@@ -1,6 +1,10 @@
 //! One site as the operator follows it: its tables, its loads, the guard's ledger while this operator leads, and what
 //! the last decision left to be remembered.
 
+mod view;
+
+pub use view::view;
+
 use super::cache::Cache;
 use super::observe::Prices;
 use super::problem::Problem;
@@ -9,11 +13,9 @@ use super::tables::{FirstSeen, LoadTerms, Tables, WantedLoad};
 use super::tenants::LeaseRow;
 use crate::api::{ControllableLoad, PowerBudget};
 use crate::link::Report;
-use crate::store::{Key, Kind, Object, order, time};
+use crate::store::{Key, Kind, Object, time};
 use ampacity_core::guard::ledger::Exit;
-use ampacity_core::guard::{
-    Heartbeat, HolderId, KnownLimit, Ledger, LoadFacts, LoadId, LoadView, Seen as Learned, Statement,
-};
+use ampacity_core::guard::{Heartbeat, KnownLimit, Ledger, LoadFacts, LoadId, Seen as Learned};
 use ampacity_core::memory::Memory;
 use ampacity_core::plan::Plan;
 use ampacity_core::snapshot::{Member, Reading};
@@ -22,6 +24,7 @@ use ampacity_core::units::{Span, Time, Watts};
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use view::owner;
 
 /// A load whose owner is not known here is taken to need this long for a proof.
 const UNKNOWN_PROOF: Span = Span::minutes(2);
@@ -355,90 +358,5 @@ impl Site {
     }
 }
 
-fn owner(load: &ControllableLoad) -> Option<Key> {
-    let owner = &load.spec.owner;
-    let fleet = owner.fleet.as_ref().map(|name| Key::cluster(Kind::MiningFleet, name));
-    fleet.or_else(|| Some(Key::cluster(Kind::GpuPool, owner.pool.as_ref()?)))
-}
-
-/// What safety counts with, of a load's object. A statement under another protocol, or one that cannot be read, is none.
-pub fn view(load: &ControllableLoad) -> LoadView {
-    let spec = &load.spec;
-    let schedule = spec.schedule.iter().map(|limit| KnownLimit {
-        from: time(&limit.from),
-        until: limit.to.as_ref().map_or(Time::MAX, time),
-        limit: limit.limit_watts.watts(),
-    });
-    LoadView {
-        setpoint: spec.setpoint_watts.watts(),
-        order: order(spec.order),
-        nameplate: spec.nameplate_watts.watts(),
-        fallback: spec.fallback_watts.watts(),
-        schedule: schedule.collect(),
-        stated: statement(load),
-        revision: load.metadata.resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(0),
-    }
-}
-
-fn statement(load: &ControllableLoad) -> Option<Statement> {
-    let status = load.status.as_ref()?;
-    let holder = HolderId(u64::from_str_radix(&status.holder.as_ref()?.uid, 16).ok()?);
-    let understood = status.protocol.is_none_or(|protocol| protocol == crate::api::controllable_load::PROTOCOL);
-    Some(Statement {
-        ceiling: status.ceiling_watts.filter(|_| understood).map(|w| w.watts()),
-        order: status.order.map(order).unwrap_or_default(),
-        holder,
-        proof_expires: status.proof_expires.as_ref().map_or(Time::ZERO, time),
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Seen;
-
-    fn budget(spec: &str, status: &str) -> Arc<PowerBudget> {
-        let yaml =
-            format!("{{metadata: {{name: west}}, spec: {{{spec}, policy: {{mode: Active}}}}, status: {status}}}");
-        Arc::new(serde_yaml::from_str(&yaml).unwrap())
-    }
-
-    #[test]
-    fn a_spec_that_stops_making_sense_leaves_the_one_before_it_in_force_and_the_status_as_it_stands() {
-        let mut site = Site::new("west");
-        let cache = Cache::default();
-        let good = budget("limitWatts: 10M", "{}");
-        site.read(&cache, &good, Time::ZERO);
-        let kept = "{nameplates: [{feeder: west, nameplateWatts: 3M}]}";
-        let bad = budget("limitWatts: 10M, feeders: [{name: a, limitWatts: 1M, parent: none}]", kept);
-        site.read(&cache, &bad, Time::ZERO);
-        assert_eq!(site.problems.len(), 1);
-        let stands = site.tables.as_ref().unwrap().budget.clone();
-        assert_eq!((&stands.spec, &stands.status), (&good.spec, &bad.status));
-        let next = PowerBudget { status: None, ..bad.as_ref().clone() };
-        site.read_status(&Arc::new(next));
-        let stands = site.tables.unwrap().budget;
-        assert_eq!((&stands.spec, &stands.status), (&good.spec, &None));
-    }
-
-    #[test]
-    fn what_a_fleet_owns_that_was_never_to_be_read_is_kept_and_not_retired() {
-        let mut site = Site::new("west");
-        let mut cache = Cache::default();
-        site.read(&cache, &budget("limitWatts: 10M", "{}"), Time::ZERO);
-        let load = |fleet: &str| -> ControllableLoad {
-            let yaml = format!(
-                "{{metadata: {{name: {fleet}-0}}, spec: {{budget: west, feeder: west, kind: Miner, \
-                 protocol: 1, owner: {{fleet: {fleet}, index: 0}}, nameplateWatts: 1000, fallbackWatts: 0, setpointWatts: 1000, \
-                 order: {{epoch: 1, sequence: 0}}}}}}"
-            );
-            serde_yaml::from_str(&yaml).unwrap()
-        };
-        cache.take(&Seen::Unreadable(Key::cluster(Kind::MiningFleet, "newer"), "no curve".into()));
-        site.read(&cache, &budget("limitWatts: 10M", "{}"), Time::ZERO);
-        for fleet in ["newer", "gone"] {
-            site.add(&load(fleet), Time::ZERO);
-        }
-        assert_eq!([0, 1].map(|at: usize| site.rows[at].member), [Member::Kept, Member::Retired]);
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use crate::api::controllable_load::LoadOwner;
 use crate::api::{Money, PowerBudget};
 use ampacity_core::lease::{Delivery, LeaseState};
-use ampacity_core::snapshot::{Fleet, Lockout, Member, Obligation, Pool, TimedLimit};
+use ampacity_core::snapshot::{Fleet, Lockout, Member, Obligation, Pool, TimedLimit, Unread};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time, UsdPerMwh, Watts};
 use kube::ResourceExt;
@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use classes::ClassRow;
+pub(super) use events::since;
 pub use fleets::FleetRow;
 pub use pools::PoolRow;
 
@@ -61,6 +62,8 @@ pub struct Tables {
     pub obligations: Vec<Obligation>,
     /// Lockouts; those on a load by its name.
     pub lockouts: Vec<LockoutRow>,
+    /// Lockouts and events that cannot be read: what they concern is not raised.
+    pub unread: Vec<UnreadRow>,
     /// Every load that there is to be: one for each container and node. Kept, for every turn asks for it.
     pub wanted: Vec<WantedLoad>,
 }
@@ -72,6 +75,15 @@ pub enum LockoutRow {
     Load(String, Lockout),
     /// On a node.
     Node(Lockout),
+}
+
+/// What cannot be read, before its load is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadRow {
+    /// The one load that it was on, by name; none: all below its node.
+    pub load: Option<String>,
+    /// It, on its node.
+    pub unread: Unread,
 }
 
 /// What happened to be seen first when: an event that comes late cannot be obeyed earlier.
@@ -95,8 +107,10 @@ impl Tables {
         let halls = classes.iter().filter_map(ClassRow::hall).collect();
         let events::Asked { limits, obligations } = events::asked(cache, &tree, seen, &mut problems);
         let lockouts = events::lockouts(cache, &tree, &mut problems);
+        let unread = events::unread(cache, &tree);
         let (budget, wanted) = (budget.clone(), wanted_loads(&fleets, &pools));
-        let tables = Self { budget, tree, halls, fleets, pools, classes, limits, obligations, lockouts, wanted };
+        let tables =
+            Self { budget, tree, halls, fleets, pools, classes, limits, obligations, lockouts, unread, wanted };
         (Some(tables), problems)
     }
 

@@ -5,6 +5,7 @@
 
 mod faults;
 mod leases;
+mod obligations;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,8 @@ use ampacity_core::units::{GigahashPerSecond, Ppm, Span, Time, UsdPerMwh, UsdPer
 use faults::Faults;
 use kube::ResourceExt;
 use leases::Leases;
+use obligations::Obligations;
+pub use obligations::{EXCUSED_FOR, ObligationSeen, TOLD_WITHIN};
 
 /// One tick as it truly was. Plain fields, borrowed: nothing is kept but sums.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,8 @@ pub struct Observation<'a> {
     pub nodes: &'a [NodeSeen],
     /// Every limit of a grid event that has begun or is to come.
     pub events: &'a [EventSeen],
+    /// Every obligation that stands.
+    pub obligations: &'a [ObligationSeen],
     /// True draw by side, W, overhead and auxiliaries of a hall included.
     pub side_watts: Sides<Watts>,
     /// What all miners of the site's own truly yield, if it was looked at in this tick; the last one holds until the
@@ -232,6 +237,7 @@ pub struct Judge {
     flat_out: f64,
     hashrate: GigahashPerSecond,
     leases: Leases,
+    obligations: Obligations,
     faults: Faults,
 }
 
@@ -263,6 +269,7 @@ impl Judge {
             flat_out: 0.0,
             hashrate: GigahashPerSecond::ZERO,
             leases: Leases::default(),
+            obligations: Obligations::default(),
             faults: Faults::default(),
         }
     }
@@ -283,6 +290,7 @@ impl Judge {
         }
         let alarm = self.alarmed.is_some_and(|at| seen.now.since(at) <= ALARM_LASTS);
         self.leases.observe(seen, alarm, span);
+        self.obligations.observe(seen.obligations, seen.now, span);
         self.faults.observe(seen);
     }
 
@@ -342,9 +350,10 @@ impl Judge {
             credits_usd: sums.credit + self.hosting_credit,
             against_always_on_usd: mining_margin - self.hosting_credit - self.flat_out + saved_on_leases,
             leases: self.leases.accounts(now),
+            obligations: self.obligations.accounts(),
             faults: self.faults.accounts(),
             seconds_over_limit: self.over_ms as f64 / 1_000.0,
-            broken_terms: self.leases.broken(),
+            broken_terms: [self.leases.broken().as_slice(), self.obligations.broken()].concat(),
             orders: self.orders,
             ticks: self.ticks,
         }

@@ -138,6 +138,7 @@ fn people(requests: Vec<Object>) -> Script {
         Some("finetune") => clock(1, 0, 0),
         Some("sweep") => clock(2, 0, 0),
         Some("line-work") => clock(10, 20, 0),
+        Some("reserve") => clock(16, 10, 0),
         _ => clock(13, 5, 0),
     };
     let mut script: Script =
@@ -245,7 +246,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(seen, (2, 1, 4, 1));
+        assert_eq!(seen, (2, 1, 5, 1));
     }
 
     #[test]
@@ -253,7 +254,14 @@ mod tests {
         let at = |hour, minute| MIDNIGHT.after(clock(hour, minute, 0).since(Time::seconds(0)));
         let rest = script(MIDNIGHT, at(13, 30), &schemas()).unwrap();
         let whats: Vec<String> = rest.iter().map(|(_, what)| what.said()).collect();
-        assert_eq!(whats, ["fault: the agent of s21-0 dies", "fault: the meter of hall-a stops"]);
+        assert_eq!(
+            whats,
+            [
+                "fault: the agent of s21-0 dies",
+                "event: GridEvent reserve is applied",
+                "fault: the meter of hall-a stops"
+            ]
+        );
     }
 
     #[test]

@@ -139,12 +139,15 @@ pub struct Account {
     pub against_always_on_usd: f64,
     /// By lease.
     pub leases: BTreeMap<String, LeaseAccount>,
+    /// By grid event that obliges, and was in its time.
+    pub obligations: BTreeMap<String, ObligationAccount>,
     /// Each fault, in order.
     pub faults: Vec<FaultAccount>,
     /// True seconds over any limit past that limit's `responseSeconds`. 0, or the run failed.
     pub seconds_over_limit: f64,
     /// Notices shorter than their class says outside emergencies, allowances overdrawn, firm leases curtailed outside
-    /// emergencies: each in words. Empty, or the run failed.
+    /// emergencies, obligations told as met that were not, or left short with nothing in their way: each in words. Empty,
+    /// or the run failed.
     pub broken_terms: Vec<String>,
     /// Setpoint writes that were accepted.
     pub orders: u64,
@@ -171,6 +174,28 @@ pub struct LeaseAccount {
     pub notices: u32,
     /// Work lost since the last checkpoint at its stops, GPU hours.
     pub lost_gpu_hours: f64,
+}
+
+/// One obligation's account, by what the plant truly drew.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ObligationAccount {
+    /// `Served`; `Late`: served from later than its response time; `Short`: less drew for a while after that; `NotDue`:
+    /// the run ended before.
+    pub outcome: String,
+    /// What was to draw, W.
+    pub minimum_watts: i64,
+    /// Seconds in its time.
+    pub in_force_seconds: i64,
+    /// Seconds past its response time with less drawn than was asked for, beyond what sensors can tell apart.
+    pub short_seconds: i64,
+    /// What was missing in them, MWh.
+    pub short_mwh: f64,
+    /// How long after its response time as much drew for the first time, s; 0 in time; null where it never did.
+    pub late_seconds: Option<i64>,
+    /// Seconds in which its status said that it is met and it was not: what is told may be minutes behind.
+    pub wrongly_met_seconds: i64,
+    /// Seconds in which its status said that it is not met and it was.
+    pub wrongly_short_seconds: i64,
 }
 
 /// One fault and how long it took to be safe.

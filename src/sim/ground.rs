@@ -3,6 +3,7 @@
 
 use super::cluster::{Cluster, Node, Work};
 use super::plant::SharedPlant;
+use crate::api::GridEvent;
 use crate::api::manifest::Object as Manifest;
 use crate::store::memory::{MemoryStore, Server, SharedServer};
 use crate::store::{Filter, JobFacts, Key, Kind, NodeFacts, Object, Store};
@@ -93,6 +94,9 @@ pub trait Ground {
     /// By load: the epoch and sequence of its order.
     fn orders(&self) -> Vec<(String, (i64, i64))>;
 
+    /// Grid events with their status, as the API server holds them.
+    fn events(&self) -> Vec<Arc<GridEvent>>;
+
     /// The API server whose messages can be delayed, lost and cut; none where they are real.
     fn memory(&self) -> Option<&SharedServer>;
 }
@@ -164,6 +168,14 @@ impl Ground for InMemory {
             _ => None,
         };
         self.server.borrow().of_kind(Kind::ControllableLoad).filter_map(of).collect()
+    }
+
+    fn events(&self) -> Vec<Arc<GridEvent>> {
+        let of = |object: &Object| match object {
+            Object::GridEvent(event) => Some(event.clone()),
+            _ => None,
+        };
+        self.server.borrow().of_kind(Kind::GridEvent).filter_map(of).collect()
     }
 
     fn memory(&self) -> Option<&SharedServer> {

@@ -214,7 +214,7 @@ impl Left {
 }
 
 /// Whether two owners' objects describe the same devices: their prices and limits may differ.
-fn same_devices(a: &Made, b: &Made) -> bool {
+pub fn same_devices(a: &Made, b: &Made) -> bool {
     let of = |made: &Made| {
         let load = built(made);
         let counts = load.devices.into_iter().map(|(of, count, _)| (of.class, count));

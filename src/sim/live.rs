@@ -13,6 +13,7 @@ pub use install::{MANAGER, MARK};
 
 use super::cluster::{Node, Work};
 use super::ground::{Ground, NAMESPACE, Setting, Submission};
+use crate::api::GridEvent;
 use crate::api::manifest::Object as Manifest;
 use crate::operator::cache::Cache;
 use crate::store::kube::{KubeStore, control};
@@ -24,6 +25,7 @@ use kube::{Client, Config, ResourceExt};
 use line::{LiveStore, SharedLine};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Weak;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use work::Tenants;
@@ -231,6 +233,10 @@ impl Ground for Live {
 
     fn orders(&self) -> Vec<(String, (i64, i64))> {
         self.cache.loads().map(|load| (load.name_any(), (load.spec.order.epoch, load.spec.order.sequence))).collect()
+    }
+
+    fn events(&self) -> Vec<Arc<GridEvent>> {
+        self.cache.events().cloned().collect()
     }
 
     fn memory(&self) -> Option<&SharedServer> {

@@ -56,7 +56,7 @@ pub trait End {
     fn pass(&mut self, span: Span);
     /// By when, after a fault ended, whatever it held back has landed.
     fn late(&self) -> Span;
-    /// A person creates a `PowerBudget` or a Job.
+    /// A person creates a `PowerBudget`, a Job or a node (without GPUs, not ready).
     ///
     /// # Errors
     /// It cannot be created.

@@ -82,6 +82,13 @@ impl Object {
         }
     }
 
+    /// Whether this form of an object is newer than that one. Revisions are etcd's: they compare as numbers. Never so
+    /// across a restored backup, which has every watch begin anew.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        let number = |object: &Self| object.revision().parse::<u64>().ok();
+        number(self).zip(number(other)).is_some_and(|(own, other)| own > other)
+    }
+
     /// The UID; empty where a kind's facts carry none.
     pub fn uid(&self) -> &str {
         match self {

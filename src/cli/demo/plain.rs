@@ -62,6 +62,7 @@ pub fn account(account: &Account) -> String {
     );
     sides(&mut text, account);
     leases(&mut text, account);
+    obligations(&mut text, account);
     faults(&mut text, account);
     verdict(&mut text, account);
     text
@@ -118,6 +119,28 @@ fn lease_row(name: &str, lease: &LeaseAccount) -> String {
         number(lease.credit_usd, 0),
         number(lease.lost_gpu_hours, 1),
     )
+}
+
+fn obligations(text: &mut String, account: &Account) {
+    if account.obligations.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\nObligations                    to draw  outcome  in force   short, MWh    late  told wrongly"
+    );
+    for (name, one) in &account.obligations {
+        let late = one.late_seconds.map_or_else(|| "never".to_owned(), format::span);
+        let _ = writeln!(
+            text,
+            "  {name:<26} {:>9} {:>8} {:>9} {:>12} {late:>7} {:>13}",
+            format::watts(one.minimum_watts),
+            one.outcome,
+            format::span(one.in_force_seconds),
+            number(one.short_mwh, 2),
+            format::span(one.wrongly_met_seconds + one.wrongly_short_seconds),
+        );
+    }
 }
 
 fn faults(text: &mut String, account: &Account) {

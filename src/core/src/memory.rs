@@ -26,8 +26,19 @@ pub struct LoadMemory {
     pub on: bool,
     /// Since when it has used less than its award, if it does.
     pub idle_since: Option<Time>,
-    /// Trimmed to this, until it asks for more, W.
-    pub trimmed: Option<Watts>,
+    /// Trimmed so, until it asks for more.
+    pub trimmed: Option<Trimmed>,
+}
+
+/// What a load is left with, since it did not use more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// The most that it is awarded, W.
+    pub most: Watts,
+    /// What it was awarded when the rest was taken back, W.
+    pub of: Watts,
+    /// Since when it had used less by then.
+    pub since: Time,
 }
 
 /// Where the site's economic ramp stands: credit is earned from here.

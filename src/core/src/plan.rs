@@ -120,6 +120,13 @@ pub enum Reason {
         name: String,
         /// Who.
         holder: String,
+        /// Since when.
+        since: Time,
+    },
+    /// A lockout or an event that concerns it exists and cannot be read: nothing is raised.
+    UnreadHold {
+        /// The object's kind and name.
+        name: String,
     },
     /// Started so recently that it runs on.
     MinimumOn {
@@ -153,7 +160,12 @@ pub enum Reason {
         lease: u32,
     },
     /// It uses less than it could have; the rest went to others.
-    Trimmed,
+    Trimmed {
+        /// What it had and did not use, W.
+        unused: Watts,
+        /// Since when.
+        since: Time,
+    },
     /// A notice runs; the grant falls at its deadline.
     Notice {
         /// When.

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub obligations: Vec<Obligation>,
     /// People's holds.
     pub lockouts: Vec<Lockout>,
+    /// Lockouts and events that exist and cannot be read: what they concern is raised by nothing.
+    pub unread: Vec<Unread>,
     /// The price of power, with every adder.
     pub price: Quote<UsdPerMwh>,
     /// Expected mining revenue, before the pool's fee.
@@ -149,9 +151,20 @@ pub struct Lockout {
     pub target: LockoutTarget,
     /// The most each load concerned may draw, W.
     pub limit: Watts,
+    /// Since when it stands, as its holder says or as it was made.
+    pub since: Time,
 }
 
-/// What a lockout is on.
+/// A lockout or an event of unknown content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The object, for reasons: its kind and name.
+    pub name: String,
+    /// What it was on when it could be read; the site where it never could.
+    pub target: LockoutTarget,
+}
+
+/// What a person's hold is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockoutTarget {
     /// One load.

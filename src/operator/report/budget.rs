@@ -37,10 +37,11 @@ fn status(scene: &Scene<'_>, budget: &PowerBudget) -> PowerBudgetStatus {
     let mut status = PowerBudgetStatus {
         observed_generation: budget.metadata.generation,
         conditions: budget.status.as_ref().map(|s| s.conditions.clone()).unwrap_or_default(),
-        leader: scene
-            .turn
-            .leader
-            .map(|(id, epoch)| Leader { id: id.into(), epoch: i64::try_from(epoch).unwrap_or(i64::MAX) }),
+        leader: scene.turn.leader.map(|(id, epoch, namespace)| Leader {
+            id: id.into(),
+            epoch: i64::try_from(epoch).unwrap_or(i64::MAX),
+            namespace: Some(namespace.into()),
+        }),
         nameplates: scene.site.nameplates_to_keep(),
         nodes: nodes(scene),
         energy_price: value(matches!(prices.energy, Quote::Fresh { .. }), prices.energy_point),

@@ -4,6 +4,7 @@ use super::owners::break_even;
 use super::{Scene, budget, obligations, seen};
 use crate::operator::cache::Cache;
 use crate::operator::reason::{money, price, sentence, short};
+use crate::operator::tables::since;
 use crate::store::{Key, Kind};
 use ampacity_core::guard::ledger::Verdict;
 use ampacity_core::lease::{Contract, LeaseState, NoticeReason};
@@ -162,7 +163,7 @@ fn site(scene: &Scene<'_>, facts: &mut Standing) {
     if let Some(note) = budget::price_stale(scene) {
         put(facts, What::PriceStale, &key, &scene.site.name, note, false);
     }
-    if let Some((name, epoch)) = scene.turn.leader {
+    if let Some((name, epoch, _)) = scene.turn.leader {
         let note = format!("{} leads {} with epoch {epoch}", short(name), short(&scene.site.name));
         put(facts, What::Leading, &key, &epoch.to_string(), note, false);
     }
@@ -234,7 +235,8 @@ fn asked(scene: &Scene<'_>, cache: &Cache, facts: &mut Standing) {
         }
         let (name, key) = (lockout.name_any(), Key::cluster(Kind::Lockout, &lockout.name_any()));
         let most = lockout.spec.limit_watts.watts();
-        let note = format!("{} ({}) in force: proved at or under {most}", short(&name), short(&lockout.spec.holder));
+        let (holder, at) = (short(&lockout.spec.holder), scene.names().time(since(lockout)));
+        let note = format!("{} held by {holder} since {at} UTC: proved at or under {most}", short(&name));
         let told = lockout.status.as_ref().is_some_and(|status| status.met_time.is_some());
         put(facts, What::Locked, &key, &name, note, told);
     }

@@ -58,8 +58,8 @@ pub(super) struct Turn<'a> {
     pub(super) errors: &'a [String],
     /// The leases of that decision, `namespace/name` by position.
     pub(super) leases: &'a [String],
-    /// Who leads, with its epoch.
-    pub(super) leader: Option<(&'a str, u64)>,
+    /// Who leads, with its epoch and its namespace.
+    pub(super) leader: Option<(&'a str, u64, &'a str)>,
     /// The moment.
     pub(super) now: Time,
 }

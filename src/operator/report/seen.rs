@@ -7,6 +7,8 @@ use crate::api::quantity::WattsQuantity;
 use crate::api::{GridEvent, GridEventStatus, Lockout, LockoutStatus};
 use crate::operator::cache::Cache;
 use crate::operator::problem::{Cause, Problem};
+use crate::operator::reason::short;
+use crate::operator::tables::since;
 use crate::store::{Key, Kind, Status, time};
 use ampacity_core::guard::{Basis, LoadId};
 use ampacity_core::snapshot::TimedLimit;
@@ -177,7 +179,9 @@ fn lockout_status(scene: &Scene<'_>, lockout: &Lockout) -> LockoutStatus {
         say.say::<Lockout>(LockoutIs::Accepted, Some((false, word, message)));
         return status;
     };
-    say.say::<Lockout>(LockoutIs::Accepted, Some((true, LockoutWord::Valid, "the target exists".into())));
+    let at = scene.names().time(since(lockout));
+    let message = format!("the target exists; held by {} since {at} UTC", short(&lockout.spec.holder));
+    say.say::<Lockout>(LockoutIs::Accepted, Some((true, LockoutWord::Valid, message)));
     let most = lockout.spec.limit_watts.watts();
     let open: Vec<String> = loads
         .iter()

@@ -1,13 +1,13 @@
 //! Grid events and lockouts.
 
-use super::{FirstSeen, LockoutRow, feeder, names};
-use crate::api::LoadKind as ApiKind;
+use super::{FirstSeen, LockoutRow, UnreadRow, feeder, names};
 use crate::api::grid_event::EventType;
+use crate::api::{LoadKind as ApiKind, Lockout as ApiLockout};
 use crate::operator::cache::Cache;
 use crate::operator::problem::{Cause, Problem};
 use crate::store::{Key, Kind, time};
 use ampacity_core::guard::LoadId;
-use ampacity_core::snapshot::{LoadKind, Lockout, LockoutTarget, Obligation, TimedLimit};
+use ampacity_core::snapshot::{LoadKind, Lockout, LockoutTarget, Obligation, TimedLimit, Unread};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{Span, Time};
 use kube::ResourceExt;
@@ -67,6 +67,43 @@ fn site_name(tree: &Tree) -> &str {
     tree.node(NodeId::SITE).map_or("", |node| node.name.as_str())
 }
 
+/// Since when a lockout stands: as its holder says, else as it was made.
+pub(in crate::operator) fn since(lockout: &ApiLockout) -> Time {
+    lockout.spec.since.as_ref().or(lockout.metadata.creation_timestamp.as_ref()).map_or(Time::ZERO, time)
+}
+
+/// Lockouts and events that exist and cannot be read. What each was on is known where an earlier form could be read: a
+/// lockout's target never changes, an event's last form stays in force. Of one that never could be read nothing is
+/// known, and it holds every site.
+pub(super) fn unread(cache: &Cache, tree: &Tree) -> Vec<UnreadRow> {
+    let site = site_name(tree);
+    let mut rows = Vec::new();
+    for (key, _) in cache.all_unreadable() {
+        let (budget, load, feeder) = match key.kind {
+            Kind::Lockout => {
+                let target = cache.lockout(key).map(|lockout| &lockout.spec.target);
+                (
+                    target.map(|t| &t.budget),
+                    target.and_then(|t| t.load.as_ref()),
+                    target.and_then(|t| t.feeder.as_ref()),
+                )
+            }
+            Kind::GridEvent => {
+                let target = cache.event(key).map(|event| &event.spec.target);
+                (target.map(|t| &t.budget), None, target.and_then(|t| t.feeder.as_ref()))
+            }
+            _ => continue,
+        };
+        if budget.is_some_and(|budget| budget != site) {
+            continue;
+        }
+        let node = feeder.and_then(|name| tree.find(name)).unwrap_or(NodeId::SITE);
+        let unread = Unread { name: format!("{:?} {}", key.kind, key.name), target: LockoutTarget::Node(node) };
+        rows.push(UnreadRow { load: load.cloned(), unread });
+    }
+    rows
+}
+
 pub(super) fn lockouts(cache: &Cache, tree: &Tree, problems: &mut Vec<Problem>) -> Vec<LockoutRow> {
     let site = site_name(tree);
     let mut rows = Vec::new();
@@ -77,6 +114,7 @@ pub(super) fn lockouts(cache: &Cache, tree: &Tree, problems: &mut Vec<Problem>) 
             holder: spec.holder.clone(),
             target,
             limit: spec.limit_watts.watts(),
+            since: since(lockout),
         };
         match (&spec.target.load, &spec.target.feeder) {
             // Its load is looked up with the loads: its place there is not known here.

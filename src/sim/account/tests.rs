@@ -6,6 +6,8 @@ use crate::sim::spec::Mishaps;
 use ampacity_core::lease::Allowance;
 use std::path::PathBuf;
 
+mod obligations;
+
 const NONE: &[&str] = &[];
 
 fn at(seconds: i64) -> Time {
@@ -21,6 +23,7 @@ fn quiet(now: i64) -> Observation<'static> {
         now: at(now),
         nodes: &[],
         events: &[],
+        obligations: &[],
         side_watts: Sides::default(),
         hashrate: None,
         hosting: Hosting::default(),

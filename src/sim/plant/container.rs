@@ -43,6 +43,7 @@ pub fn s19k_pro_luxos() -> Behaviour {
             // A profile sets frequency and voltage; the unit's spread of 3 % σ, cut at 2 σ, lies on top.
             limiter_error: Ppm::percent(7),
             sensor_error: Ppm::percent(7),
+            always_works: true,
         },
         yields,
         full_watts: S19K_WATTS,
@@ -122,6 +123,7 @@ pub fn whatsminer_percent() -> Behaviour {
             write_lives: Span::seconds(5),
             limiter_error: Ppm::percent(3),
             sensor_error: Ppm::percent(3),
+            always_works: true,
         },
         yields,
         full_watts: full,

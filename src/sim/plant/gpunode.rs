@@ -20,6 +20,7 @@ pub fn h100() -> Behaviour {
             write_lives: Span::seconds(2),
             limiter_error: Ppm::percent(2),
             sensor_error: Ppm::percent(2),
+            always_works: false,
         },
         yields: Vec::new(),
         full_watts: 700.0,

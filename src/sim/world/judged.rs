@@ -1,19 +1,21 @@
 //! What the judge is shown of each tick: the plant as it is, the feeds, and the contracts as they are pinned.
 
 use super::World;
+use super::obliged::{Moment, moment};
 use crate::api::grid_event::{EventType, GridEventSpec};
 use crate::api::manifest::Object as Manifest;
+use crate::api::power_budget::Mode;
 use crate::api::{LoadKind as ApiKind, PowerBudgetSpec};
 use crate::operator::observe;
 use crate::sim::account::{EventSeen, Hosting, Judge, LeaseSeen, NodeSeen, Observation, Setting};
+use crate::sim::build::ASLEEP_AT_MOST;
 use crate::sim::frame::{Account, Sides};
 use crate::sim::plant::{LoadKind, LoadSpec, Plant};
 use crate::sim::spec::WorldSpec;
 use crate::store::{Key, Kind};
-use ampacity_core::lease::{Contract, LeaseState};
+use ampacity_core::lease::{Contract, Delivery, LeaseState};
 use ampacity_core::tree::{NodeId, Tree};
 use ampacity_core::units::{GigahashPerSecond, Span, Time, UsdPerMwh, UsdPerPhDay, Watts};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Stamp;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -29,15 +31,17 @@ pub(super) struct Judged {
     judge: Judge,
     budget: PowerBudgetSpec,
     /// By load of the plant.
-    loads: Vec<Seat>,
+    pub(super) loads: Vec<Seat>,
     /// Feeders of halls that tenants run.
-    halls: Vec<NodeId>,
+    pub(super) halls: Vec<NodeId>,
     /// Grid events that stand, and when each was first there to be seen.
-    events: BTreeMap<String, (GridEventSpec, Time)>,
+    pub(super) events: BTreeMap<String, (GridEventSpec, Time)>,
     /// Lockouts that stand.
     lockouts: BTreeSet<String>,
-    /// Accepted leases as the last leader knew them, and whether a checkpoint was acknowledged.
-    contracts: BTreeMap<String, (Contract, bool)>,
+    /// What the operators say of obligations: whether each is met.
+    pub(super) told: BTreeMap<String, bool>,
+    /// Accepted leases as the last leader knew them.
+    pub(super) contracts: BTreeMap<String, Pinned>,
     lost_gpu_hours: BTreeMap<String, f64>,
     price: Option<UsdPerMwh>,
     hashprice: Option<UsdPerPhDay>,
@@ -46,10 +50,25 @@ pub(super) struct Judged {
     ordered: u64,
 }
 
+/// An accepted lease.
+pub(super) struct Pinned {
+    pub(super) contract: Contract,
+    /// Whether the checkpoint that its notice asks for was acknowledged.
+    acknowledged: bool,
+    /// The feeder of its pool; none for a hall.
+    pub(super) node: Option<NodeId>,
+}
+
 /// A load of the plant.
-struct Seat {
-    gpu: bool,
-    node: NodeId,
+pub(super) struct Seat {
+    pub(super) gpu: bool,
+    pub(super) node: NodeId,
+    /// What no shed takes of it, W: a container's thermal floor, a node at lowest caps.
+    pub(super) floor: Watts,
+    /// What it draws beside its devices, at most, W.
+    pub(super) overhead: Watts,
+    /// What it draws at its highest preset or caps, W.
+    pub(super) full: Watts,
     hosted: Option<Contracted>,
 }
 
@@ -75,6 +94,26 @@ impl Contracted {
     }
 }
 
+/// By fleet and pool: floor, overhead and full draw of one container or node, W.
+fn owners(objects: &[Manifest]) -> BTreeMap<String, [Watts; 3]> {
+    let of = |object: &Manifest| match object {
+        Manifest::MiningFleet(fleet) => {
+            let (spec, overhead) = (&fleet.spec, fleet.spec.overhead_watts.watts());
+            let asleep = Watts::new(ASLEEP_AT_MOST.get() * i64::from(spec.miners_per_container)) + overhead;
+            let floor = spec.thermal_floor_watts.watts().max(asleep);
+            Some((fleet.name_any(), [floor, overhead, spec.presets()]))
+        }
+        Manifest::GpuPool(pool) => {
+            let (spec, overhead) = (&pool.spec, pool.spec.overhead_watts.watts());
+            let all = |cap: Watts| Watts::new(cap.get() * i64::from(spec.gpus_per_node)) + overhead;
+            let floor = all(spec.min_cap_watts.watts());
+            Some((pool.name_any(), [floor, overhead, all(spec.max_cap_watts.watts())]))
+        }
+        _ => None,
+    };
+    objects.iter().filter_map(of).collect()
+}
+
 impl Judged {
     pub(super) fn new(spec: &WorldSpec, budget: &PowerBudgetSpec, tree: &Tree, loads: &[(String, LoadSpec)]) -> Self {
         let hall = |object: &Manifest| match object {
@@ -85,11 +124,13 @@ impl Judged {
         halls.sort_unstable();
         halls.dedup();
         let contracts = Contracted::by_fleet(&spec.objects);
+        let owners = owners(&spec.objects);
         let seat = |(name, load): &(String, LoadSpec)| {
             let gpu = matches!(load.kind, LoadKind::GpuNode(_));
-            let fleet = name.rsplit_once('-').map_or("", |(fleet, _)| fleet);
-            let hosted = contracts.get(fleet).copied().filter(|_| !gpu);
-            Seat { gpu, node: load.node, hosted }
+            let owner = name.rsplit_once('-').map_or("", |(owner, _)| owner);
+            let hosted = contracts.get(owner).copied().filter(|_| !gpu);
+            let [floor, overhead, full] = owners.get(owner).copied().unwrap_or_default();
+            Seat { gpu, node: load.node, floor, overhead, full, hosted }
         };
         Self {
             judge: Judge::new(Setting::of(spec)),
@@ -97,6 +138,7 @@ impl Judged {
             loads: loads.iter().map(seat).collect(),
             halls,
             events: BTreeMap::new(),
+            told: BTreeMap::new(),
             lockouts: BTreeSet::new(),
             contracts: BTreeMap::new(),
             lost_gpu_hours: BTreeMap::new(),
@@ -111,6 +153,11 @@ impl Judged {
     pub(super) fn applied(&mut self, name: String, event: GridEventSpec, now: Time) {
         let seen = self.events.get(&name).map_or(now, |(_, seen)| *seen);
         self.events.insert(name, (event, seen));
+    }
+
+    /// What all containers draw at their highest presets, W.
+    pub(super) fn miners_full(&self) -> Watts {
+        self.loads.iter().filter(|seat| !seat.gpu).map(|seat| seat.full).sum()
     }
 
     /// A person deleted an event.
@@ -143,11 +190,17 @@ impl Judged {
         for (name, row) in &site.leases {
             if let LeaseState::Accepted(contract) | LeaseState::Ended(contract) = &row.state {
                 let acknowledged = row.acknowledged.is_some();
-                let same =
-                    self.contracts.get(name).is_some_and(|(kept, ack)| *kept == **contract && *ack == acknowledged);
-                if !same {
-                    self.contracts.insert(name.clone(), (contract.as_ref().clone(), acknowledged));
+                let known = self.contracts.get(name);
+                if known.is_some_and(|kept| kept.contract == **contract && kept.acknowledged == acknowledged) {
+                    continue;
                 }
+                let pools = site.tables.as_ref().map(|tables| tables.pools.as_slice()).unwrap_or_default();
+                let node = match contract.offer.delivery {
+                    Delivery::Jobs { pool, .. } => pools.get(pool as usize).map(|pool| pool.core.node),
+                    Delivery::Power { .. } => None,
+                };
+                let pinned = Pinned { contract: contract.as_ref().clone(), acknowledged, node };
+                self.contracts.insert(name.clone(), pinned);
             }
         }
     }
@@ -164,6 +217,7 @@ impl Judged {
         let second = world.now.get().div_euclid(1_000);
         if second % FEEDS_EVERY == 0 || self.price.is_none() {
             self.read_feeds(world);
+            self.read_told(world);
         }
         self.read_leases(world);
         let devices = second % DEVICES_EVERY == 0;
@@ -171,6 +225,7 @@ impl Judged {
             self.read_work(world);
         }
         let in_doubt = world.in_doubt();
+        let led = world.led_site().is_some();
         let plant = world.plant.lock().unwrap_or_else(PoisonError::into_inner);
         let nodes: Vec<NodeSeen> = (0_u32..)
             .zip(world.tree.nodes())
@@ -182,14 +237,19 @@ impl Judged {
         let leases: Vec<LeaseSeen<'_>> = self
             .contracts
             .iter()
-            .map(|(name, (contract, acknowledged))| LeaseSeen::of(name, contract, *acknowledged, lost(name)))
+            .map(|(name, pinned)| LeaseSeen::of(name, &pinned.contract, pinned.acknowledged, lost(name)))
             .collect();
         let said = world.said.iter().skip(said_before).map(String::as_str);
         let faults: Vec<&str> = said.filter(|said| said.starts_with("fault:")).collect();
-        self.judge.observe(&Observation {
-            now: world.now,
+        let still = !faults.is_empty() || in_doubt || !self.lockouts.is_empty() || !led || self.price.is_none();
+        let troubled = still || self.budget.policy.mode == Mode::Shadow;
+        let (tree, now) = (&world.tree, world.now);
+        let obligations = self.obligations(&Moment { tree, plant: &plant, now, limits: &events, troubled });
+        let observation = Observation {
+            now,
             nodes: &nodes,
             events: &events,
+            obligations: &obligations,
             side_watts: Sides {
                 mining: self.draw(&plant, |gpu, _| !gpu),
                 gpu: self.draw(&plant, |gpu, _| gpu),
@@ -204,7 +264,8 @@ impl Judged {
             in_doubt,
             locked_out: !self.lockouts.is_empty(),
             orders: self.ordered,
-        });
+        };
+        self.judge.observe(&observation);
     }
 
     /// What the loads that `of` chooses (by whether they are GPU nodes, and where) truly draw.
@@ -241,7 +302,6 @@ impl Judged {
             None => plant.true_watts(node),
             Some(kind) => self.draw(plant, |gpu, at| gpu == (kind == ApiKind::Gpu) && below(at)),
         };
-        let moment = |stamp: &Stamp| Time::new(stamp.0.as_millisecond());
         Some(EventSeen {
             limit,
             true_watts,

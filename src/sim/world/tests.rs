@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::check::Schemas;
 use crate::market::series::Series;
-use crate::sim::plant::faults::Rates;
+use crate::sim::plant::faults::{Fault, Rates};
 use crate::sim::plant::weather::Weather;
 
 const SITE: &str = r#"
@@ -131,4 +131,29 @@ fn chaos_passes_no_limit() {
         run(&mut world, 60);
         assert_eq!((seed, world.seconds_over_limit()), (seed, 0.0));
     }
+}
+
+#[test]
+fn what_a_container_without_fans_leaves_unused_goes_to_others_and_comes_back_when_it_has_cooled() {
+    let wide = SITE.replace("limitWatts: 900k", "limitWatts: 1200k").replace("limitWatts: 700k", "limitWatts: 900k");
+    let objects = crate::api::manifest::read("site.yaml", &wide, &Schemas::new().unwrap()).unwrap();
+    let mut world = World::new(WorldSpec { objects, ..spec(1, Mishaps::None) }).unwrap();
+    run(&mut world, 30);
+    let until = world.now.after(Span::minutes(240));
+    let now = world.now;
+    world.plant.lock().unwrap().inject(Fault::FansStop { load: 0, until }, now);
+    let at = |world: &mut World| {
+        let load = world.frame().loads.remove("old-0").unwrap();
+        (load.setpoint_watts, load.ceiling_watts, load.reason)
+    };
+    let (before, ..) = at(&mut world);
+    let (trimmed, ceiling, why) = (0..60).map(|_| (run(&mut world, 1), at(&mut world)).1).min().unwrap();
+    assert!(trimmed < before / 4, "{trimmed} of {before}");
+    assert!(ceiling.is_some_and(|ceiling| ceiling <= trimmed), "{ceiling:?}");
+    assert!(why.contains("unused since"), "{why}");
+    // It asks by the clock, and is lowered again as long as its fans stand; once they run it keeps what it is given.
+    run(&mut world, 330);
+    let (back, _, why) = at(&mut world);
+    assert!(back > before * 9 / 10, "{back} of {before}: {why}");
+    assert_eq!(world.seconds_over_limit(), 0.0);
 }

@@ -1,16 +1,23 @@
 //! What is scripted happens here, and what goes wrong by chance.
 
 use super::{Submission, Undo, World};
+use crate::api::grid_event::{EventTarget, EventType, GridEventSpec};
 use crate::api::manifest::Object as Manifest;
+use crate::api::quantity::WattsQuantity;
+use crate::api::{GridEvent, LoadKind};
 use crate::sim::happening::Happening;
 use crate::sim::plant::faults::Fault;
 use crate::sim::spec::Mishaps;
 use crate::store::memory::{ClientFaults, Delay};
-use crate::store::{Key, Kind};
-use ampacity_core::units::{Ppm, Span, Time};
+use crate::store::{Key, Kind, api_time};
+use ampacity_core::units::{Ppm, Span, Time, Watts};
 use kube::ResourceExt;
-use rand_core::Rng;
+use rand_core::{Rng, SeedableRng};
+use rand_pcg::Pcg32;
 use std::sync::PoisonError;
+
+/// In chaos, reserve is sold so often on average.
+const OBLIGATIONS_AN_HOUR: i64 = 2;
 
 impl Happening {
     /// The load that it happens to.
@@ -279,9 +286,45 @@ impl World {
                 server.borrow_mut().break_watches(client);
             }
         }
+        befalls.extend(self.sold());
         for happening in befalls {
             self.said.push(happening.said());
             self.befall(happening);
         }
+    }
+
+    /// Now and then reserve is sold: of miners, or of whatever can be shed in time. Its dice are its own, so that a seed's
+    /// faults are the same with and without it.
+    fn sold(&mut self) -> Option<Happening> {
+        let mut dice = Pcg32::seed_from_u64(self.seed ^ 0x0b11 ^ self.now.get().unsigned_abs().rotate_left(20));
+        let mut below = |most: u32| i64::from(dice.next_u32() % most);
+        if below(3_600) >= OBLIGATIONS_AN_HOUR {
+            return None;
+        }
+        let full = self.judged.as_ref().map_or(Watts::ZERO, |judged| judged.miners_full());
+        let minimum = full.part(Ppm::percent(5 + below(40)));
+        if minimum <= Watts::ZERO {
+            return None;
+        }
+        let from = self.now.after(Span::seconds(below(1_800)));
+        let until = from.after(Span::seconds(600 + below(3_600)));
+        let spec = GridEventSpec {
+            target: EventTarget {
+                budget: self.site.clone(),
+                feeder: None,
+                kind: (below(2) == 0).then_some(LoadKind::Miner),
+            },
+            type_: EventType::Obligation,
+            limit_watts: None,
+            minimum_watts: Some(WattsQuantity::new(minimum.get())),
+            owner: "chaos".into(),
+            reason: "reserve that was sold".into(),
+            priority: 50,
+            response_seconds: 120 + below(800),
+            start: Some(api_time(from)),
+            end: Some(api_time(until)),
+        };
+        let name = format!("reserve-{}", self.now.get() / 1_000);
+        Some(Happening::Apply(Box::new(Manifest::GridEvent(Box::new(GridEvent::new(&name, spec))))))
     }
 }

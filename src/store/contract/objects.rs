@@ -4,7 +4,7 @@ use super::orders::{create, load, order};
 use super::{Case, Client, End, Line, Outcome, conflict, same};
 use crate::api::power_budget::{FeederNameplate, Leader, PowerBudgetStatus};
 use crate::api::{BUDGET_FINALIZER, ControllableLoad, LOAD_FINALIZER, PowerBudget, WattsQuantity};
-use crate::store::{Answer, JobFacts, Key, Kind, LeadershipFacts, Object, Refusal, Status, Write};
+use crate::store::{Answer, JobFacts, Key, Kind, LeadershipFacts, NodeFacts, Object, Refusal, Status, Write};
 use ampacity_core::units::{Span, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,10 @@ pub(super) const CASES: &[Case] = &[
     },
     Case { name: "the leadership changes by compare-and-swap alone", run: lead },
     Case { name: "a Job's switch is flipped on its UID alone, and only our annotations change", run: job },
+    Case {
+        name: "a node is closed to what is new and opened again, whoever closed it, and nothing else changes",
+        run: node,
+    },
     Case { name: "a deleted load stays until its finalizer is taken, and then it is gone", run: finalizer },
     Case { name: "a budget's finalizer is put and taken beside what others wrote", run: budget_finalizer },
     Case { name: "what is not there cannot be written", run: missing },
@@ -46,7 +50,7 @@ fn report(end: &mut dyn End) -> Outcome {
     let key = put_budget(end, &mut client, "report")?;
     let generation = client.objects.get(&key).and_then(|o| o.meta()).and_then(|m| m.generation);
     let kept = FeederNameplate { feeder: "hall-a".into(), nameplate_watts: WattsQuantity::new(7) };
-    let leader = Leader { id: "a".into(), epoch: 1 };
+    let leader = Leader { id: "a".into(), epoch: 1, namespace: None };
     let first = PowerBudgetStatus { nameplates: vec![kept], leader: Some(leader), ..PowerBudgetStatus::default() };
     let second = PowerBudgetStatus { leader: None, observed_generation: Some(1), ..first.clone() };
     let mut known = client.objects.get(&key).map(|o| o.revision().to_owned()).unwrap_or_default();
@@ -124,8 +128,8 @@ fn job(end: &mut dyn End) -> Outcome {
     let key = Key::namespaced(Kind::Job, &end.namespace(), name);
     client.until(end, "the Job", |c| c.objects.contains_key(&key))?;
     let Some(Object::Job(shown)) = client.objects.get(&key).cloned() else { return Err("no Job".into()) };
-    let as_put = JobFacts { uid: String::new(), created: None, revision: String::new(), ..JobFacts::clone(&shown) };
-    same(&as_put, &facts)?;
+    let plain = JobFacts { uid: String::new(), created: None, revision: String::new(), ..JobFacts::clone(&shown) };
+    same(&plain, &facts)?;
     let write = |uid: &str, suspend, annotations: &[(&str, Option<&str>)]| Write::Job {
         job: key.clone(),
         uid: uid.into(),
@@ -147,6 +151,48 @@ fn job(end: &mut dyn End) -> Outcome {
         "the Job to be shown as resumed",
         |c| matches!(c.objects.get(&key), Some(Object::Job(job)) if !job.suspended),
     )
+}
+
+/// Puts a node without GPUs, not ready, and waits until it is shown.
+pub(super) fn put_node(end: &mut dyn End, client: &mut Client, name: &str) -> Result<(Key, NodeFacts), String> {
+    let facts = NodeFacts {
+        name: format!("{}-{name}", end.prefix()),
+        labels: [("ampacity.dev/contract".into(), "yes".into())].into(),
+        ..NodeFacts::default()
+    };
+    let key = Key::cluster(Kind::Node, &facts.name);
+    end.put(Object::Node(Arc::new(facts.clone())))?;
+    client.until(end, "the node", |c| c.objects.contains_key(&key))?;
+    Ok((key, facts))
+}
+
+fn node(end: &mut dyn End) -> Outcome {
+    let mut client = Client::connect(end, Line::Good)?;
+    let (key, facts) = put_node(end, &mut client, "node")?;
+    let write = |on| Write::Cordon { node: key.clone(), on };
+    let closed = Object::Node(Arc::new(NodeFacts { unschedulable: true, locked_out: true, ..facts.clone() }));
+    let open = Object::Node(Arc::new(facts));
+    // Said twice it is no more so, and opening what is open changes nothing.
+    for (on, stands) in [(true, &closed), (true, &closed), (false, &open), (false, &open)] {
+        same(&as_put(&client.accepted(end, write(on))?), stands)?;
+        client.until(end, "the node to be shown so", |c| c.objects.get(&key).map(as_put).as_ref() == Some(stands))?;
+    }
+    // A key that names no node is none, whatever else it names.
+    let budget = put_budget(end, &mut client, "node")?;
+    same(&client.refused(end, Write::Cordon { node: budget.clone(), on: true })?, &Refusal::NotFound)?;
+    end.delete(&budget)?;
+    end.delete(&key)?;
+    client.until(end, "the node to be gone", |c| !c.objects.contains_key(&key))?;
+    same(&client.refused(end, write(true))?, &Refusal::NotFound)
+}
+
+/// A node without what a cluster may say of it meanwhile.
+pub(super) fn as_put(object: &Object) -> Object {
+    let Object::Node(facts) = object else { return object.clone() };
+    let mut facts = NodeFacts::clone(facts);
+    facts.labels.retain(|name, _| name.starts_with("ampacity.dev/"));
+    (facts.ready, facts.gpus) = (false, 0);
+    Object::Node(Arc::new(facts))
 }
 
 fn finalizers(object: &Object) -> Vec<String> {
@@ -217,6 +263,7 @@ fn missing(end: &mut dyn End) -> Outcome {
             annotations: [("ampacity.dev/notice-deadline".into(), Some("x".into()))].into(),
         },
         Write::DeletePod { pod: named(Kind::Pod), uid, grace: None },
+        Write::Cordon { node: Key::cluster(Kind::Node, &format!("{}-missing", end.prefix())), on: true },
         Write::Finalizer { key: budget, present: true },
         Write::Delete(named(Kind::ControllableLoad)),
     ];

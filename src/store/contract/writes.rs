@@ -1,13 +1,16 @@
 //! A bad line: writes that are lost, late or unanswered, gaps in a watch, a queue that is full.
 
+use super::objects::{as_put, put_node};
 use super::orders::{create, order};
 use super::{ANSWERED_WITHIN, Case, Client, End, Fault, Line, Outcome, same};
 use crate::store::{Answer, Key, Kind, Object, Refusal, UNDER_WAY_MAX, Write};
 use ampacity_core::units::Span;
+use std::sync::Arc;
 
 pub(super) const CASES: &[Case] = &[
     Case { name: "a write that was lost is unknown, and never lands", run: lost },
     Case { name: "a write whose answer was lost is unknown, and has landed", run: unanswered },
+    Case { name: "a node whose closing was lost stays open; one whose answer was lost is closed", run: cordon },
     Case { name: "a write that comes late is fenced off by what landed before it", run: late },
     Case { name: "a watch with a gap shows what it missed, and what is gone", run: gap },
     Case { name: "a full queue refuses at once, and every write is answered", run: full },
@@ -67,6 +70,37 @@ fn unanswered(end: &mut dyn End) -> Outcome {
     same(&sequence(&faulty, &load), &Some(1))?;
     end.fault(Fault::None);
     reaches(end, &mut faulty, &load, 2)
+}
+
+fn cordon(end: &mut dyn End) -> Outcome {
+    let (mut good, mut faulty, _) = pair(end, "cordon")?;
+    let (key, facts) = put_node(end, &mut good, "cordon")?;
+    faulty.until(end, "the node", |c| c.objects.contains_key(&key))?;
+    let write = |on| Write::Cordon { node: key.clone(), on };
+    let closed = |c: &Client| match c.objects.get(&key) {
+        Some(Object::Node(node)) => (node.unschedulable, node.locked_out),
+        _ => (false, false),
+    };
+    end.fault(Fault::Cut);
+    same(&faulty.write(end, write(true))?, &Answer::Unknown)?;
+    end.fault(Fault::None);
+    let mut left = end.late();
+    while left > Span::ZERO {
+        end.pass(Span::new(250));
+        left -= Span::new(250);
+        good.take();
+        same(&closed(&good), &(false, false))?;
+    }
+    faulty.accepted(end, write(false))?;
+    end.fault(Fault::LoseAnswers);
+    same(&faulty.write(end, write(true))?, &Answer::Unknown)?;
+    good.until(end, "the node to be shown as closed", |c| closed(c) == (true, true))?;
+    end.fault(Fault::None);
+    faulty.until(end, "the node to be shown as closed", |c| closed(c) == (true, true))?;
+    // Said again, as one says again what was lost.
+    let open = Object::Node(Arc::new(facts));
+    same(&as_put(&faulty.accepted(end, write(false))?), &open)?;
+    end.delete(&key)
 }
 
 fn late(end: &mut dyn End) -> Outcome {

@@ -176,7 +176,8 @@ impl KubeStore {
             if let Answer::Accepted(object) = &mut answer {
                 if write.outdated {
                     *object = None;
-                } else if is_newer(write.shown.as_ref(), object.as_ref()) {
+                } else if write.shown.as_ref().zip(object.as_ref()).is_some_and(|(shown, own)| shown.is_newer_than(own))
+                {
                     *object = write.shown;
                 }
             }
@@ -196,15 +197,6 @@ impl KubeStore {
         if self.written.len() < UNDER_WAY_MAX {
             self.written.push(Written { outcome, took });
         }
-    }
-}
-
-/// Whether what was shown is newer than what was answered. Revisions are etcd's: they compare as numbers.
-fn is_newer(shown: Option<&Object>, answered: Option<&Object>) -> bool {
-    let number = |object: &Object| object.revision().parse::<u64>().ok();
-    match (shown.and_then(number), answered.and_then(number)) {
-        (Some(shown), Some(answered)) => shown > answered,
-        _ => false,
     }
 }
 

@@ -44,12 +44,19 @@ pub(super) struct Range {
 pub(super) enum Cap {
     /// The lockout at this position.
     Lockout(u32),
+    /// What cannot be read, at this position.
+    Unread(u32),
     /// This node's meter is stale.
     Meter(NodeId),
     /// It was stopped too recently.
     Off(Time),
     /// It does not use more.
-    Trim,
+    Trim {
+        /// What it leaves, W.
+        unused: Watts,
+        /// Since when.
+        since: Time,
+    },
     /// There is no price to decide by.
     NoPrice,
 }
@@ -61,11 +68,16 @@ impl Cap {
             Self::Lockout(at) => {
                 let lockout = snapshot.lockouts.get(at as usize);
                 let said = |f: fn(&crate::snapshot::Lockout) -> &String| lockout.map(f).cloned().unwrap_or_default();
-                Reason::Lockout { name: said(|l| &l.name), holder: said(|l| &l.holder) }
+                let since = lockout.map_or(Time::ZERO, |l| l.since);
+                Reason::Lockout { name: said(|l| &l.name), holder: said(|l| &l.holder), since }
+            }
+            Self::Unread(at) => {
+                let unread = snapshot.unread.get(at as usize);
+                Reason::UnreadHold { name: unread.map(|unread| unread.name.clone()).unwrap_or_default() }
             }
             Self::Meter(node) => Reason::StaleMeter { node },
             Self::Off(until) => Reason::MinimumOff { until },
-            Self::Trim => Reason::Trimmed,
+            Self::Trim { unused, since } => Reason::Trimmed { unused, since },
             Self::NoPrice => Reason::NoPrice,
         }
     }
@@ -95,6 +107,10 @@ struct Said {
     meters: Vec<Option<NodeId>>,
     /// Per load: the strictest lockout on it alone.
     locked: Vec<Option<(Watts, u32)>>,
+    /// Per node: what cannot be read at or above it.
+    unread: Vec<Option<u32>>,
+    /// Per load: what cannot be read on it alone.
+    unread_on: Vec<Option<u32>>,
 }
 
 fn said(snapshot: &Snapshot) -> Said {
@@ -103,7 +119,18 @@ fn said(snapshot: &Snapshot) -> Said {
         lockouts: vec![None; nodes.len()],
         meters: vec![None; nodes.len()],
         locked: vec![None; if snapshot.lockouts.is_empty() { 0 } else { snapshot.loads.len() }],
+        unread: vec![None; nodes.len()],
+        unread_on: vec![None; if snapshot.unread.is_empty() { 0 } else { snapshot.loads.len() }],
     };
+    for (at, unread) in snapshot.unread.iter().enumerate() {
+        let slot = match unread.target {
+            LockoutTarget::Load(load) => said.unread_on.get_mut(load.index()),
+            LockoutTarget::Node(node) => said.unread.get_mut(node.index()),
+        };
+        if let Some(slot) = slot {
+            slot.get_or_insert(at as u32);
+        }
+    }
     let stricter = |slot: Option<&mut Option<(Watts, u32)>>, lockout: (Watts, u32)| {
         if let Some(slot) = slot {
             *slot = Some(slot.map_or(lockout, |s| s.min(lockout)));
@@ -127,6 +154,10 @@ fn said(snapshot: &Snapshot) -> Said {
         if let Some(slot) = said.meters.get_mut(at) {
             *slot = stale.map(|_| NodeId(at as u32)).or(above);
         }
+        let above = node.parent.and_then(|p| said.unread.get(p.index()).copied().flatten());
+        if let Some(slot) = said.unread.get_mut(at) {
+            *slot = slot.or(above);
+        }
     }
     said
 }
@@ -143,10 +174,13 @@ pub(super) fn ranges(snapshot: &Snapshot, duties: &[Duty<'_>], priced: bool) -> 
         }
         let lockout = |held: &[Option<(Watts, u32)>], at: usize| held.get(at).copied().flatten();
         let lockout = [lockout(&said.locked, load.id.index()), lockout(&said.lockouts, load.node.index())];
-        if let Some(node) = said.meters.get(load.node.index()).copied().flatten() {
+        let of = |slots: &[Option<u32>], at: usize| slots.get(at).copied().flatten();
+        let unread = of(&said.unread_on, load.id.index()).or(of(&said.unread, load.node.index())).map(Cap::Unread);
+        let meter = said.meters.get(load.node.index()).copied().flatten().map(Cap::Meter);
+        if let Some(cap) = unread.or(meter) {
             // A rise that was decided and not made yet is none.
             range.present = range.present.min(load.setpoint);
-            range.cap(load.setpoint, Cap::Meter(node));
+            range.cap(load.setpoint, cap);
         }
         if let Some((limit, at)) = lockout.into_iter().flatten().min() {
             range.locked = limit < range.present.max(load.setpoint);
@@ -224,11 +258,12 @@ fn of_container(range: &mut Range, snapshot: &Snapshot, load: &Load, fleet: &Fle
     }
     let keeps = range.floor + least_step(fleet, range.most - range.floor);
     range.trim = hold::trim::trim(memory, load, keeps, &snapshot.policy, snapshot.now);
-    if let Some(most) = range.trim.most {
+    if let Some(trimmed) = range.trim.trimmed {
         // Up to a whole step: never below what it uses.
-        let above = (most - range.floor).at_least_zero();
+        let above = (trimmed.most - range.floor).at_least_zero();
         let whole = if fleet.indivisible { range.most - range.floor } else { -((-above).floor_to(fleet.step)) };
-        range.cap(range.floor + whole, Cap::Trim);
+        let most = range.floor + whole;
+        range.cap(most, Cap::Trim { unused: (trimmed.of - most).at_least_zero(), since: trimmed.since });
     }
 }
 

@@ -4,7 +4,7 @@ use super::range::Range;
 use super::{Facts, GpuNode, Leases, is_gpu, obligations};
 use crate::clear;
 use crate::guard::{LoadId, Want};
-use crate::hold::trim;
+use crate::hold::trim::{self, Trim};
 use crate::memory::{LoadMemory, Memory, Ramp};
 use crate::plan::{LoadAward, NodeAward, Plan, Reason};
 use crate::snapshot::{Load, Member};
@@ -186,7 +186,8 @@ fn memories(facts: &Facts<'_>, loads: &[LoadAward]) -> Vec<LoadMemory> {
             // Nothing is known of a load that is new here: its minimum times begin now.
             _ => snapshot.now,
         };
-        LoadMemory { awarded: award.watts, switched, on, idle_since: range.trim.idle_since, trimmed: range.trim.most }
+        let Trim { idle_since, trimmed } = range.trim;
+        LoadMemory { awarded: award.watts, switched, on, idle_since, trimmed }
     };
     loads.iter().zip(&facts.ranges).enumerate().map(of).collect()
 }

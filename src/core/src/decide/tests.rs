@@ -142,7 +142,8 @@ fn watts_that_a_container_does_not_use_go_to_another_until_it_asks() {
     world.usable[0] = kw(400);
     world.run(minutes(20), Span::seconds(1));
     assert_eq!(world.watts(), [kw(420), kw(1_080)]);
-    assert_eq!(world.plan.loads[0].reason, Reason::Trimmed);
+    let since = Time::seconds(1_700_000_000).after(Span::seconds(302));
+    assert_eq!(world.plan.loads[0].reason, Reason::Trimmed { unused: kw(340), since });
     world.usable[0] = Watts::MAX;
     world.run(minutes(5), Span::seconds(1));
     assert_eq!(world.watts(), [kw(740), kw(760)]);
@@ -172,8 +173,13 @@ fn a_load_whose_owner_cannot_be_read_stays_as_it_is_and_only_a_lockout_lowers_it
         assert_eq!(world.plan.loads[0], award(740, Reason::Unreadable), "at {price}");
     }
     let target = crate::snapshot::LockoutTarget::Load(LoadId(0));
-    world.snapshot.lockouts =
-        vec![crate::snapshot::Lockout { name: "a".into(), holder: "b".into(), target, limit: kw(5) }];
+    world.snapshot.lockouts = vec![crate::snapshot::Lockout {
+        name: "a".into(),
+        holder: "b".into(),
+        target,
+        limit: kw(5),
+        since: Time::ZERO,
+    }];
     world.run(Span::seconds(1), Span::seconds(1));
     assert_eq!(world.plan.loads[0].watts, kw(5));
 }

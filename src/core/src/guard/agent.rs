@@ -170,6 +170,13 @@ impl Agent {
         acts
     }
 
+    /// Takes other terms for the time without a leader over, from now on. A fall under way goes on by them: it may stop
+    /// sooner or stay where it is, and nothing is raised by it, for only a leader permits that.
+    pub const fn follow_loss(&mut self, hold: Span, down_per_minute: Watts) {
+        self.config.hold = hold;
+        self.config.down_per_minute = down_per_minute;
+    }
+
     /// What to say over the link now, if the statement that stands is still true.
     pub fn heartbeat(&self, now: Time) -> Option<Heartbeat> {
         let stated = self.stated()?;

@@ -23,6 +23,7 @@
 mod class;
 mod device;
 mod facts;
+mod idle;
 mod issue;
 mod plan;
 #[cfg(test)]
@@ -79,8 +80,12 @@ pub struct Inventory {
     top: Watts,
     /// Σ of what they draw as far as it can be told, W. Kept with every change.
     drawing: Watts,
+    /// Σ of what they count for and have not used for long, W. Kept with every change.
+    unused: Watts,
     /// Devices that are not at rest.
     active: BTreeSet<usize>,
+    /// Devices that leave their watts unused, and those that were lowered for it.
+    idle: BTreeSet<usize>,
     /// No proof that counts ends before this.
     earliest: Time,
     /// When all devices are next looked over.
@@ -115,6 +120,8 @@ impl Inventory {
             raise: false,
             counted,
             drawing: counted,
+            unused: Watts::ZERO,
+            idle: BTreeSet::new(),
             top,
             earliest: NEVER,
             scan_at: now.after(policy.silent_after),
@@ -199,11 +206,33 @@ impl Inventory {
     }
 
     /// The most that the load could put to use, W: devices that obey at their highest step, the others at what they
-    /// count for, and the overhead. An award above it is wasted.
+    /// count for, those that are idle at what they draw, and the overhead. An award above it is wasted.
     pub fn usable(&self, now: Time) -> Watts {
-        let lost =
-            self.active.iter().filter_map(|place| self.pair(*place)).filter(|(d, c)| d.lost(c, &self.policy, now));
-        self.top + self.overhead - lost.map(|(device, class)| class.ladder.top_cost() - device.counted(class)).sum()
+        let lost = |(device, class): &(&Device, &Class)| device.lost(class, &self.policy, now);
+        let top_less = |class: &Class, watts: Watts| class.ladder.top_cost() - watts;
+        let lost_watts = self.active.iter().filter_map(|place| self.pair(*place)).filter(lost);
+        let lost_watts: Watts = lost_watts.map(|(device, class)| top_less(class, device.counted(class))).sum();
+        let idle = self.idle.iter().filter_map(|place| self.pair(*place));
+        let idle = idle.filter(|pair| !lost(pair) && (pair.0.is_idle() || pair.0.rests_until > now));
+        let idle: Watts = idle.map(|(device, class)| top_less(class, device.drawing(class))).sum();
+        self.top + self.overhead - lost_watts - idle
+    }
+
+    /// What the devices count for, and the overhead, W: what is proved, or on its way.
+    pub fn counts(&self) -> Watts {
+        self.counted + self.overhead
+    }
+
+    /// What devices count for and have not used for [`Policy::idle_after`], W: of the ceiling so much could be given to
+    /// others, once it has been lowered. Never for safety.
+    pub const fn unused(&self) -> Watts {
+        self.unused
+    }
+
+    /// How many devices leave their watts unused, or were lowered for it and do not ask for them yet.
+    pub fn idle(&self, now: Time) -> usize {
+        let idle = |device: &Device| device.is_idle() || device.rests_until > now;
+        self.idle.iter().filter(|place| self.devices.get(**place).is_some_and(idle)).count()
     }
 
     /// How many devices there are.
@@ -271,6 +300,12 @@ impl Inventory {
         let was = std::mem::replace(&mut device.booked, booked);
         self.counted += booked.counted - was.counted;
         self.drawing += booked.drawing - was.drawing;
+        self.unused += booked.unused - was.unused;
+        if device.is_idle() || device.rests_until > now {
+            self.idle.insert(place);
+        } else {
+            self.idle.remove(&place);
+        }
         self.plan_stale |= booked.asks_plan(&was);
         if device.bound.is_some() {
             self.earliest = self.earliest.min(device.expires(class));

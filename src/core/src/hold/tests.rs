@@ -3,6 +3,7 @@ use super::trim::{Trim, trim};
 use super::*;
 use crate::guard::{Basis, Bound, LoadId};
 use crate::memory::Ramp;
+use crate::memory::Trimmed;
 use crate::snapshot::{Load, Member, Policy, Reading};
 use crate::tree::NodeId;
 use crate::units::Ppm;
@@ -125,12 +126,14 @@ fn a_trim_waits_leaves_a_margin_and_ends_when_the_load_asks() {
     let before = LoadMemory { awarded: kw(1_000), on: true, ..LoadMemory::default() };
     let idle = LoadMemory { idle_since: Some(NOW.before(Span::minutes(5))), ..before };
     let half = load(Some(500), false);
-    assert_eq!(at(before, &half, NOW), Trim { idle_since: Some(NOW), most: None });
-    assert_eq!(at(idle, &half, NOW), Trim { idle_since: None, most: Some(kw(550)) });
-    assert_eq!(at(idle, &load(Some(0), false), NOW).most, Some(kw(60)));
+    assert_eq!(at(before, &half, NOW), Trim { idle_since: Some(NOW), trimmed: None });
+    let left = |most| Trimmed { most: kw(most), of: kw(1_000), since: NOW.before(Span::minutes(5)) };
+    let trim = |most| Trim { idle_since: None, trimmed: Some(left(most)) };
+    assert_eq!(at(idle, &half, NOW), trim(550));
+    assert_eq!(at(idle, &load(Some(0), false), NOW), trim(60));
     assert_eq!(at(idle, &load(Some(950), false), NOW), Trim::default());
-    let trimmed = LoadMemory { awarded: kw(550), trimmed: Some(kw(550)), ..before };
-    assert_eq!(at(trimmed, &load(Some(540), false), NOW).most, Some(kw(594)));
+    let trimmed = LoadMemory { awarded: kw(550), trimmed: Some(left(550)), ..before };
+    assert_eq!(at(trimmed, &load(Some(540), false), NOW), trim(594), "it left so much since it did at first");
     assert_eq!(at(trimmed, &load(Some(540), true), NOW), Trim::default());
 }
 
@@ -138,7 +141,7 @@ fn a_trim_waits_leaves_a_margin_and_ends_when_the_load_asks() {
 fn an_old_or_a_missing_measurement_neither_starts_a_trim_nor_ends_one() {
     let idle = LoadMemory { awarded: kw(1_000), on: true, idle_since: Some(NOW), ..LoadMemory::default() };
     let later = NOW.after(Span::minutes(6));
-    let kept = Trim { idle_since: Some(NOW), most: None };
+    let kept = Trim { idle_since: Some(NOW), trimmed: None };
     assert_eq!(at(idle, &load(Some(500), false), later), kept);
     assert_eq!(at(idle, &load(None, false), later), kept);
     assert_eq!(at(idle, &load(Some(500), false), NOW.before(Span::seconds(6))), kept);

@@ -1,6 +1,7 @@
 //! A site in memory: the API server, agents that do as they are told, prices that a test sets.
 
 use crate::api::controllable_load::{Holder, PROTOCOL};
+use crate::api::power_budget::Leader;
 use crate::api::{WholeWatts, manifest};
 use crate::link::memory::{Exchange, MemoryDownlink, MemoryUplink, SharedExchange};
 use crate::link::{Devices, Downlink, Report};
@@ -87,12 +88,14 @@ pub(in crate::operator) struct Counted {
     pub(in crate::operator) leases_refused: bool,
     /// Writes to leases and Jobs, in order.
     pub(in crate::operator) tenancy: Vec<String>,
+    /// Who claims the site just before the first claim on it is handed over.
+    rival: Option<(SharedServer, String)>,
 }
 
 impl Counted {
     fn new(server: &SharedServer, name: &str) -> Self {
         let store = MemoryStore::connect(server, name, Filter::All);
-        Self { store, statuses: 0, leases_refused: false, tenancy: Vec::new() }
+        Self { store, statuses: 0, leases_refused: false, tenancy: Vec::new(), rival: None }
     }
 }
 
@@ -103,6 +106,12 @@ impl Store for Counted {
 
     fn submit(&mut self, mut write: Write) -> WriteId {
         self.statuses += u32::from(matches!(write, Write::Status { .. }));
+        if let Write::Status { key, revision: Some(_), .. } = &write
+            && key.kind == Kind::PowerBudget
+            && let Some((server, namespace)) = self.rival.take()
+        {
+            led_from(&server, &namespace);
+        }
         match &mut write {
             Write::Status { key, revision, .. } if key.kind == Kind::ComputeLease => {
                 self.tenancy.push(format!("{} is written", key.name));
@@ -262,6 +271,25 @@ impl World {
         self.server.borrow_mut().vanish(&Key::namespaced(Kind::ComputeLease, "tenant-a", name));
     }
 
+    /// How many loads there are.
+    pub(in crate::operator) fn loads(&self) -> usize {
+        self.server.borrow().of_kind(Kind::ControllableLoad).count()
+    }
+
+    pub(in crate::operator) fn is_ready(&self) -> bool {
+        self.operator.is_ready()
+    }
+
+    /// Another namespace's operator writes its claim on the site at the moment at which this one hands its own over.
+    pub(in crate::operator) fn claim_first(&mut self, namespace: &str) {
+        self.store.rival = Some((self.server.clone(), namespace.into()));
+    }
+
+    /// The site is led from this namespace.
+    pub(in crate::operator) fn led_from(&mut self, namespace: &str) {
+        led_from(&self.server, namespace);
+    }
+
     /// Lets time pass, a second at a time.
     pub(in crate::operator) fn run(&mut self, seconds: i64) {
         for _ in 0..seconds {
@@ -310,6 +338,7 @@ impl World {
                 measured: Some(setpoint),
                 error: Watts::ZERO,
                 sampled: self.now,
+                unused: Watts::ZERO,
                 devices: Devices::default(),
                 wants_more: true,
                 note: String::new(),
@@ -360,6 +389,14 @@ impl World {
         };
         self.server.borrow_mut().take_recorded().into_iter().map(of).collect()
     }
+}
+
+fn led_from(server: &SharedServer, namespace: &str) {
+    server.borrow_mut().update(&Key::cluster(Kind::PowerBudget, "west"), |object| {
+        let Object::PowerBudget(budget) = object else { return };
+        let leader = Leader { id: "ampacity-9".into(), epoch: 7, namespace: Some(namespace.into()) };
+        Arc::make_mut(budget).status.get_or_insert_default().leader = Some(leader);
+    });
 }
 
 fn operator(name: &str) -> Operator {

@@ -1,6 +1,7 @@
 //! What leases draw for an obligation: flexible ones that may be given notice now and are off within its response time.
 
-use super::{Leases, per_gpu, shares};
+use super::Leases;
+use super::placed::{per_gpu, shares};
 use crate::decide::range::Range;
 use crate::lease::{Delivery, Lease, LeaseState, Level};
 use crate::snapshot::{Load, Obligation, Snapshot};

@@ -1,14 +1,16 @@
 //! Leases within a decision: notice, emergencies, returns, reserves.
 
+mod chance;
+mod halls;
+
 use super::world::{HALL_B, World, class, contract, digest, event, kw, lease, minutes, snapshot, terms};
 use crate::decide::decide;
 use crate::guard::LoadId;
 use crate::lease::{Delivery, LeaseState, Notice, NoticeReason, RefusalReason, Request, Terms};
 use crate::plan::Reason;
-use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Quote, Snapshot, TimedLimit};
+use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Snapshot, TimedLimit};
 use crate::tree::NodeId;
-use crate::units::{Ppm, Span, Usd, UsdPerMwh, Watts};
-use proptest::prelude::*;
+use crate::units::{Ppm, Span, Time, Usd, UsdPerMwh, Watts};
 
 /// Two containers and four GPU nodes; a flexible lease on two of those, a firm one on the others.
 fn two_leases() -> Snapshot {
@@ -150,74 +152,18 @@ fn where_the_terms_allow_caps_a_limit_lowers_the_cap_before_it_stops_anything() 
 fn a_lockout_on_a_node_leaves_the_leases_other_nodes_running_and_says_what_is_missing() {
     let mut world = settled(60);
     let target = LockoutTarget::Load(LoadId(2));
-    world.snapshot.lockouts = vec![Lockout { name: "psu".into(), holder: "ana".into(), target, limit: Watts::ZERO }];
+    world.snapshot.lockouts =
+        vec![Lockout { name: "psu".into(), holder: "ana".into(), target, limit: Watts::ZERO, since: Time::ZERO }];
     world.run(Span::seconds(1), Span::seconds(1));
     assert_eq!(world.watts()[2], Watts::ZERO);
     assert!(world.plan.loads[2].urgent);
     // Its pods there are gone, and no other node is free.
     world.snapshot.leases[0].placed.remove(0);
     let plan = decide(&world.snapshot, digest);
-    let held = Reason::Lockout { name: "psu".into(), holder: "ana".into() };
+    let held = Reason::Lockout { name: "psu".into(), holder: "ana".into(), since: Time::ZERO };
     assert_eq!((&plan.leases[0].reason, &plan.leases[1].reason), (&held, &Reason::Full));
     let full = Watts::new(7_600);
     assert_eq!(plan.loads[2..].iter().map(|l| l.watts).collect::<Vec<_>>(), [Watts::ZERO, full, full, full]);
-}
-
-/// A hall of 2 MW that a tenant runs, on the containers' feeder: it counts there whatever it is granted.
-fn hall(flexible: bool) -> World {
-    let mut site = snapshot(2, 0);
-    let mut nodes = site.tree.nodes().to_vec();
-    nodes[2].auxiliary = kw(2_000);
-    site.tree = crate::tree::Tree::new(nodes).unwrap();
-    // 73 USD per kW and month are 100 USD/MWh; with 100 of credit, half a dead band and no stop: 202.
-    let terms = Terms { price: Usd::dollars(73), stop_cost: Usd::ZERO, ..terms(!flexible) };
-    let mut lease = lease(site.now, "tenant/hall", 0, terms);
-    let delivery = Delivery::Power { node: HALL_B, watts: kw(2_000) };
-    lease.request.delivery = Some(delivery);
-    if let LeaseState::Accepted(contract) = &mut lease.state {
-        contract.offer.delivery = delivery;
-        contract.full = crate::lease::Level { watts: kw(2_000), cap: Watts::ZERO };
-    }
-    lease.has_work = false;
-    site.leases = vec![lease];
-    let mut world = World::new(site);
-    world.price(60);
-    world.run(minutes(40), Span::seconds(10));
-    world
-}
-
-#[test]
-fn a_hall_is_granted_whole_curtailed_after_its_notice_and_frees_no_watt_by_it() {
-    let mut world = hall(true);
-    assert_eq!(granted_first(&world), kw(2_000));
-    world.price(201);
-    world.run(minutes(20), Span::seconds(1));
-    assert_eq!(granted_first(&world), kw(2_000));
-    let room = |world: &World| world.plan.nodes.iter().map(|node| node.capacity).collect::<Vec<_>>();
-    let before = room(&world);
-    world.price(203);
-    world.run(Span::seconds(1), Span::seconds(1));
-    let deadline = world.snapshot.now.after(minutes(10));
-    assert_eq!(world.plan.leases[0].reason, Reason::Notice { deadline });
-    world.run(minutes(11), Span::seconds(1));
-    assert_eq!((granted_first(&world), room(&world)), (Watts::ZERO, before));
-    assert!(matches!(world.plan.leases[0].reason, Reason::Curtailed { .. }));
-    world.price(60);
-    world.run(minutes(1), Span::seconds(1));
-    assert_eq!(granted_first(&world), kw(2_000));
-}
-
-#[test]
-fn a_firm_hall_is_curtailed_by_no_price_and_told_where_a_limit_takes_even_what_it_counts_for() {
-    let mut world = hall(false);
-    world.price(50_000);
-    world.run(minutes(60), Span::seconds(10));
-    assert_eq!(granted_first(&world), kw(2_000));
-    world.snapshot.limits = vec![event(world.snapshot.now, HALL_B, kw(1_000))];
-    world.run(Span::seconds(2), Span::seconds(1));
-    assert_eq!(granted_first(&world), Watts::ZERO);
-    let until = crate::units::Time::MAX;
-    assert_eq!(world.plan.leases[0].reason, Reason::Event { name: "utility".into(), until });
 }
 
 /// A flexible lease that may be capped to 80 % (3.2 kW of 8 above must-run), beside a firm one.
@@ -392,62 +338,4 @@ fn a_request_is_answered_with_an_offer_accepted_or_refused_with_what_would_fit()
 
 fn granted_first(world: &World) -> Watts {
     contract(&world.snapshot.leases[0]).grant.watts
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn over_random_price_days_no_notice_is_shorter_than_its_terms_and_no_allowance_overdrawn(
-        prices in proptest::collection::vec((0_i64..3_000, 1_i64..90), 24),
-        missing in proptest::collection::vec(0_u8..10, 24),
-    ) {
-        let mut world = settled(60);
-        let mut before = granted(&world);
-        for ((price, span), missing) in prices.into_iter().zip(missing) {
-            world.price(price);
-            if missing == 0 {
-                world.snapshot.price = Quote::Missing;
-            }
-            for _ in 0..span * 6 {
-                let noticed = contract(&world.snapshot.leases[0]).notice;
-                world.run(Span::seconds(10), Span::seconds(10));
-                let after = granted(&world);
-                prop_assert_eq!(after[1], kw(8));
-                if after[0] < before[0] {
-                    let notice = noticed.expect("a grant falls by notice");
-                    prop_assert!(notice.deadline.since(notice.given) >= minutes(10));
-                    prop_assert!(world.snapshot.now >= notice.deadline);
-                }
-                before = after;
-                let contract = contract(&world.snapshot.leases[0]);
-                let account = contract.account_at(world.snapshot.now);
-                prop_assert!(account.curtailed <= minutes(240), "{account:?}");
-                prop_assert!(account.events <= 2 && account.emergency == Span::ZERO, "{account:?}");
-                if let Some(running) = account.running {
-                    prop_assert!(world.snapshot.now.since(running.since) <= minutes(180));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_price_that_wavers_calls_and_recalls_no_notice(
-        centre in 1_000_i64..1_800,
-        noise in proptest::collection::vec(-1_900_000_i64..1_900_000, 60),
-    ) {
-        let mut world = settled(60);
-        world.price(centre);
-        world.run(minutes(15), Span::seconds(1));
-        let events = contract(&world.snapshot.leases[0]).account.events;
-        let notice = contract(&world.snapshot.leases[0]).notice;
-        for wave in noise {
-            let value = UsdPerMwh::dollars(centre) + UsdPerMwh::new(wave);
-            world.snapshot.price = Quote::Fresh { value, since: world.snapshot.now };
-            world.run(Span::seconds(1), Span::seconds(1));
-        }
-        let after = contract(&world.snapshot.leases[0]);
-        prop_assert!(after.account.events <= events + 1);
-        prop_assert!(notice.is_none() || after.notice == notice);
-    }
 }

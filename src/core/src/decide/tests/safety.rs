@@ -3,15 +3,15 @@
 use super::world::{HALL_A, HALL_B, World, digest, event, kw, minutes, snapshot};
 use crate::decide::decide;
 use crate::guard::LoadId;
-use crate::memory::{LoadMemory, Ramp};
+use crate::memory::{LoadMemory, Ramp, Trimmed};
 use crate::plan::{LoadAward, Reason};
-use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Quote, TimedLimit};
+use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Quote, TimedLimit, Unread};
 use crate::tree::NodeId;
 use crate::units::{Span, Time, UsdPerMwh, Watts};
 use proptest::prelude::*;
 
 fn lockout(target: LockoutTarget, limit: Watts) -> Lockout {
-    Lockout { name: "fan-swap".into(), holder: "ana".into(), target, limit }
+    Lockout { name: "fan-swap".into(), holder: "ana".into(), target, limit, since: Time::ZERO }
 }
 
 fn settled(containers: u32, gpu_nodes: u32, price: i64) -> World {
@@ -29,7 +29,7 @@ fn a_lockout_lowers_at_once_below_floor_and_minimum_time_and_nothing_raises_it()
     world.snapshot.lockouts =
         vec![lockout(LockoutTarget::Node(HALL_A), kw(900)), lockout(LockoutTarget::Load(LoadId(0)), Watts::ZERO)];
     world.run(Span::seconds(1), Span::seconds(1));
-    let reason = || Reason::Lockout { name: "fan-swap".into(), holder: "ana".into() };
+    let reason = || Reason::Lockout { name: "fan-swap".into(), holder: "ana".into(), since: Time::ZERO };
     let award = |watts| LoadAward { watts, reason: reason(), urgent: true };
     assert_eq!(world.plan.loads, [award(Watts::ZERO), award(kw(900))]);
     world.snapshot.price = Quote::Missing;
@@ -148,6 +148,34 @@ fn what_comes_back_after_an_emergency_comes_back_by_the_ramp() {
     assert_eq!(total, kw(4_752).min(kw(800 + 600 * 7)));
 }
 
+#[test]
+fn what_cannot_be_read_holds_every_raise_on_what_it_was_on_and_lowers_nothing() {
+    let held = || Reason::UnreadHold { name: "Lockout fan-swap".into() };
+    let unread = |target| vec![Unread { name: "Lockout fan-swap".into(), target }];
+    let reasons = |world: &World| world.plan.loads.iter().map(|load| load.reason.clone()).collect::<Vec<_>>();
+    let mut world = settled(2, 0, 500);
+    assert_eq!(world.watts(), [kw(50), kw(50)]);
+    world.price(20);
+    world.snapshot.unread = unread(LockoutTarget::Load(LoadId(1)));
+    world.run(minutes(20), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(1_188), kw(50)]);
+    assert_eq!(reasons(&world), [Reason::Full, held()]);
+    // On the whole site: nobody rises, and what is worth less than its power falls as ever.
+    world.snapshot.unread = unread(LockoutTarget::Node(NodeId::SITE));
+    world.run(minutes(5), Span::seconds(1));
+    assert_eq!(reasons(&world), [Reason::Full, held()]);
+    world.price(500);
+    world.run(minutes(20), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(50), kw(50)]);
+    world.price(20);
+    world.run(minutes(20), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(50), kw(50)]);
+    // Once it can be read, or is gone, all is as before.
+    world.snapshot.unread.clear();
+    world.run(minutes(20), Span::seconds(1));
+    assert_eq!(world.watts(), [kw(1_188), kw(1_188)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -180,7 +208,7 @@ proptest! {
                 switched: now.before(Span::seconds(ago)),
                 on: *watts > 50,
                 idle_since: None,
-                trimmed: trimmed.map(kw),
+                trimmed: trimmed.map(|most| Trimmed { most: kw(most), of: kw(1_188), since: Time::seconds(1_700_000_000) }),
             });
         }
         snapshot.limits = vec![event(now, HALL_A, kw(limit))];

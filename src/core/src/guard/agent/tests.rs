@@ -219,6 +219,22 @@ fn without_a_leader_it_holds_then_falls_by_steps_to_the_fallback_and_never_rises
 }
 
 #[test]
+fn another_hold_and_another_ramp_count_from_when_they_are_told_and_raise_nothing() {
+    let mut agent = holding();
+    let late = at(19).after(agent.patience());
+    agent.follow_loss(Span::seconds(30), w(120));
+    let since = at(19).after(agent.patience());
+    assert!(since < late.before(Span::seconds(200)));
+    assert_eq!(agent.step(Input::Tick, since), []);
+    assert_eq!(agent.step(Input::Tick, since.after(Span::seconds(10))), [device(4, 20, None)]);
+    // Slower, then a hold that is not over yet: what was lowered stays where it is.
+    agent.follow_loss(Span::seconds(30), w(6));
+    assert_eq!(agent.step(Input::Tick, since.after(Span::seconds(20))), []);
+    agent.follow_loss(Span::seconds(900), w(6));
+    assert_eq!((agent.step(Input::Tick, since.after(Span::seconds(30))), agent.limit()), (vec![], Some(w(20))));
+}
+
+#[test]
 fn agents_of_one_site_do_not_fall_all_at_once() {
     let starts: std::collections::BTreeSet<i64> =
         (0..100).map(|holder| agent(holder).patience().get() / 10_000).collect();

@@ -57,7 +57,9 @@ impl Ledger {
     fn raise(&mut self, want: &Want, room: &mut [Watts], now: Time) -> Option<Write> {
         let (epoch, broken) = (self.epoch, self.broken);
         let entry = self.entries.get_mut(want.load.index())?;
-        let stands = entry.claimed(epoch, broken).filter(|_| entry.is_free(now))?.setpoint;
+        let view = entry.claimed(epoch, broken).filter(|_| entry.is_free(now))?;
+        // A claim permits no rise. What the leader before granted and the devices had not reached yet is granted anew.
+        let (stands, granted) = (view.setpoint, view.order.sequence > 0);
         let bound = entry.bound(epoch, broken, now);
         if bound.basis.is_blind() {
             return None;
@@ -69,7 +71,7 @@ impl Ledger {
         }
         let (wanted, most) = (wanted(entry, want), bound.watts + free);
         let setpoint = if wanted <= most { wanted } else { stands + (most - stands).floor_to(want.step) };
-        if setpoint <= stands {
+        if setpoint < stands || (setpoint == stands && granted) {
             return None;
         }
         let taken = (setpoint - bound.watts).at_least_zero();

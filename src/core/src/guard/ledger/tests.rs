@@ -151,7 +151,8 @@ fn a_lower_write_counts_too_since_a_yet_lower_one_before_it_may_have_landed() {
 #[test]
 fn what_is_freed_is_given_away_only_when_it_is_proved() {
     let mut ledger = proved(100, [60, 40]);
-    assert_eq!(ledger.steps(&[want(1, 80), want(0, 20)], T), [lower(0, 1, 20)]);
+    assert_eq!(ledger.steps(&[want(1, 80), want(0, 20)], T), [lower(0, 1, 20), raise(1, 1, 40)]);
+    see(&mut ledger, 1, view(40, 40, order(EPOCH, 1), 2), at(1));
     see(
         &mut ledger,
         0,
@@ -161,7 +162,17 @@ fn what_is_freed_is_given_away_only_when_it_is_proved() {
     assert_eq!(counts(&ledger, 0, at(1)), (60, Basis::Proving));
     assert_eq!(ledger.steps(&[want(1, 80), want(0, 20)], at(1)), []);
     see(&mut ledger, 0, view(20, 30, order(EPOCH, 1), 3), at(2));
-    assert_eq!(ledger.steps(&[want(1, 80), want(0, 20)], at(2)), [raise(1, 1, 70)]);
+    assert_eq!(ledger.steps(&[want(1, 80), want(0, 20)], at(2)), [raise(1, 2, 70)]);
+}
+
+#[test]
+fn what_the_leader_before_granted_is_granted_anew_since_a_claim_permits_no_rise() {
+    let mut ledger = proved(100, [40, 40]);
+    assert_eq!(ledger.steps(&[want(0, 40)], T), [raise(0, 1, 40)]);
+    see(&mut ledger, 0, view(40, 40, order(EPOCH, 1), 2), at(1));
+    assert_eq!(ledger.steps(&[want(0, 40)], at(1)), [], "once");
+    let mut over = proved(70, [40, 40]);
+    assert_eq!(over.steps(&[want(0, 40), want(1, 40)], T), [], "not while all that is counted does not fit");
 }
 
 #[test]
@@ -345,7 +356,8 @@ fn ten_thousand_loads_are_written_in_one_pass_and_fit_although_none_is_answered(
     let wants: Vec<Want> = (0..10_000).map(|load| want(load, if load % 3 == 0 { 20 } else { 70 })).collect();
     let writes = ledger.steps(&wants, T);
     let lowers = writes.iter().filter(|write| matches!(write, Write::Lower { .. })).count();
-    // Below b there is no room at all; below a, 100 kW at the site for 30 W each, and 10 W for the last.
-    assert_eq!((lowers, writes.len() - lowers), (3_334, 3_333));
+    // Below b there is no room at all, and what stands is granted anew; below a, 100 kW at the site for 30 W each, and
+    // 10 W for the last.
+    assert_eq!((lowers, writes.len() - lowers), (3_334, 6_666));
     assert_eq!(ledger.sums(T), [499_990, 299_990, 200_000].map(w));
 }

@@ -172,7 +172,7 @@ fn without_any_one_rule_of_the_ledger_the_limit_is_passed() {
     let fails = |rule, name, steps| fails([Some(rule), None], [None; 2], name, steps);
     fails(Rule::ClaimFirst, "leadstale", 19);
     fails(Rule::UnansweredCounts, "late", 17);
-    fails(Rule::OwnEpoch, "back4", 13);
+    fails(Rule::OwnEpoch, "back4", 11);
     fails(Rule::AbsentCounts, "delete", 7);
     fails(Rule::ProofLife, "life", 8);
 }

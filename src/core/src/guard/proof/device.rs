@@ -2,6 +2,7 @@
 
 use super::class::Class;
 use super::facts::{DeviceReading, Identity, Limiter, Policy, SleepProof, Source, WriteAnswer, Written};
+use super::idle::Idle;
 use crate::units::{Time, Watts};
 
 /// A limiter that reads back the same since a moment.
@@ -20,6 +21,8 @@ pub(super) struct ReadBack {
 pub(super) struct Booked {
     pub(super) counted: Watts,
     pub(super) drawing: Watts,
+    /// What it counts for and has not used for long, W.
+    pub(super) unused: Watts,
     level: Option<usize>,
     pub(super) lost: bool,
 }
@@ -74,13 +77,16 @@ pub(super) struct Device {
     pub(super) no_raise_before: Time,
     pub(super) retry_at: Time,
     pub(super) next_read: Time,
+    idle: Idle,
+    /// It was lowered because it left its watts unused, and does not ask for them before this.
+    pub(super) rests_until: Time,
 }
 
 impl Device {
     pub(super) fn new(identity: Identity, class: usize, of: &Class, now: Time) -> Self {
         let power_on = of.facts.power_on_watts;
         Self {
-            booked: Booked { counted: power_on, drawing: power_on, level: None, lost: false },
+            booked: Booked { counted: power_on, drawing: power_on, unused: Watts::ZERO, level: None, lost: false },
             active: true,
             class,
             identity,
@@ -105,16 +111,17 @@ impl Device {
             no_raise_before: now,
             retry_at: now,
             next_read: now,
+            idle: Idle::default(),
+            rests_until: now,
         }
     }
 
     pub(super) fn book(&self, class: &Class, policy: &Policy, now: Time) -> Booked {
-        Booked {
-            counted: self.counted(class),
-            drawing: self.drawing(class),
-            level: self.level(class),
-            lost: self.lost(class, policy, now),
-        }
+        let (counted, drawing, lost) = (self.counted(class), self.drawing(class), self.lost(class, policy, now));
+        // One that is on its way down for it uses no more than before.
+        let idle = self.idle.long || self.rests_until > now;
+        let unused = if idle && !lost { counted - drawing } else { Watts::ZERO };
+        Booked { counted, drawing, unused, level: self.level(class), lost }
     }
 
     /// What it counts for, W.
@@ -152,6 +159,7 @@ impl Device {
             self.drawn = None;
         }
         self.told = Some(limiter);
+        self.idle = Idle::default();
         self.open.push(number);
         self.read = None;
         self.retry_at = retry_at;
@@ -230,12 +238,14 @@ impl Device {
             }
         }
         if fresh {
+            self.idle.see(reading, class, policy, self.open.is_empty());
             self.sample(reading, class, policy, meter);
         }
     }
 
     /// After a reboot, or when another device answers: nothing that was known holds.
     fn forget(&mut self) {
+        self.idle = Idle::default();
         self.void(self.last_asked);
         self.read = None;
         self.seen = None;
@@ -351,6 +361,11 @@ impl Device {
         let limiter = class.ladder.limiter(self.target?);
         let there = self.open.is_empty() && self.seen == Some(limiter) && self.told.is_none_or(|told| told == limiter);
         (!there).then_some(limiter)
+    }
+
+    /// Whether it has left what its limiter lets through unused for long. Never for safety: it may rise to it any time.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.idle.long
     }
 
     /// Every command answered, the limiter read back, and proved.

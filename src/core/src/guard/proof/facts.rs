@@ -99,6 +99,9 @@ pub struct DeviceClass {
     pub limiter_error: Ppm,
     /// The most by which reported watts are off.
     pub sensor_error: Ppm,
+    /// Whether it draws close to its limiter whenever it may, as a miner does. A GPU waits for work: that it draws little
+    /// says nothing of what it can use.
+    pub always_works: bool,
 }
 
 /// One device.
@@ -146,13 +149,18 @@ pub struct Policy {
     pub read_proving: Span,
     /// After this, what was refused or not obeyed is tried again, and a silent device asked again.
     pub retry_after: Span,
+    /// A device that always works and has drawn less than half of its limiter for this long leaves it unused. Longer than
+    /// the slowest wake takes to half of its watts (WhatsMiner: 600 to 1300 s to all of them, devices.md 7.3).
+    pub idle_after: Span,
+    /// A device that was lowered because it left its limiter unused asks for its watts again after this.
+    pub rest: Span,
     /// The share of all devices that may be woken within a second; at least one device a second.
     pub wakes_per_second: Ppm,
 }
 
 impl Default for Policy {
-    /// Three samples; ten minutes of life; a read every two minutes at rest and every two seconds while proving; 3 % of the
-    /// devices woken a second (devices.md 7.4).
+    /// Three samples; ten minutes of life; a read every two minutes at rest and every two seconds while proving; idle
+    /// after twenty minutes, asked again after thirty; 3 % of the devices woken a second (devices.md 7.4).
     fn default() -> Self {
         Self {
             samples: 3,
@@ -162,6 +170,8 @@ impl Default for Policy {
             read_every: Span::minutes(2),
             read_proving: Span::seconds(2),
             retry_after: Span::seconds(30),
+            idle_after: Span::minutes(20),
+            rest: Span::minutes(30),
             wakes_per_second: Ppm::percent(3),
         }
     }

@@ -4,6 +4,7 @@ use super::Inventory;
 use super::class::Class;
 use super::device::Device;
 use super::facts::{Ask, DeviceCommand, Limiter, Policy};
+use super::idle::Spare;
 use super::plan::{Ladder, Standings};
 use crate::units::{Span, Time, Watts};
 
@@ -74,7 +75,7 @@ impl Inventory {
     fn plan(&mut self, now: Time) {
         self.plan_stale = false;
         let Some(limit) = self.limit else { return };
-        let (mut fixed, mut standings) = (self.overhead, Standings::default());
+        let (mut fixed, mut standings, mut spare) = (self.overhead, Standings::default(), Spare::default());
         let mut sink = Vec::new();
         for (place, (device, class)) in self.each().enumerate() {
             if device.lost(class, &self.policy, now) {
@@ -83,17 +84,32 @@ impl Inventory {
                     sink.push(place);
                 }
             } else if let Some(level) = self.stands(device, class) {
-                standings.put(device.class, level, place, now >= device.no_raise_before);
+                let may_rise = now >= device.no_raise_before && now >= device.rests_until;
+                if device.is_idle() {
+                    spare.put(place, level, &class.ladder);
+                } else {
+                    standings.put(device.class, level, place, may_rise);
+                }
             }
         }
         let ladders: Vec<Ladder> = self.classes.iter().map(|class| class.ladder.clone()).collect();
-        let room = limit - fixed - standings.cost(&ladders);
+        let room = limit - fixed - standings.cost(&ladders) - spare.cost();
+        // Those that do not use what they have fall first, nothing is lost with them: to make room, and for others.
+        let mut wanted = -room;
+        if self.raise && spare.most() > Watts::ZERO {
+            let mut all = standings.clone();
+            all.raise(&ladders, room + spare.most());
+            wanted += all.cost(&ladders) - standings.cost(&ladders);
+        }
+        let room = room + spare.free(wanted);
         if room < Watts::ZERO {
             standings.lower(&ladders, -room);
         } else if self.raise {
             standings.raise(&ladders, room);
         }
-        let targets: Vec<(usize, usize)> = standings.iter().chain(sink.into_iter().map(|place| (place, 0))).collect();
+        self.rest(spare.freed(), now);
+        let sink = sink.into_iter().map(|place| (place, 0));
+        let targets: Vec<(usize, usize)> = standings.iter().chain(spare.iter()).chain(sink).collect();
         for (place, level) in targets {
             self.touch(place, now, |device, class| {
                 // What was found between two steps stays where it is until the plan moves it.
@@ -105,6 +121,14 @@ impl Inventory {
             });
         }
         self.plan_stale = false;
+    }
+
+    /// Those that the plan lowers because they leave their watts unused do not ask for them again for a while.
+    fn rest(&mut self, lowered: Vec<usize>, now: Time) {
+        let until = now.after(self.policy.rest);
+        for place in lowered {
+            self.touch(place, now, |device, _| device.rests_until = until);
+        }
     }
 
     /// Where the plan takes a device to be. Without leave to raise, no higher than it is known to be already.

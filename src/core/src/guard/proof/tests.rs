@@ -3,6 +3,7 @@
 mod chance;
 mod choice;
 mod faults;
+mod idle;
 mod rules;
 
 use super::*;
@@ -22,6 +23,7 @@ pub(in crate::guard) fn miner() -> DeviceClass {
         write_lives: Span::seconds(6),
         limiter_error: Ppm::percent(5),
         sensor_error: Ppm::percent(2),
+        always_works: true,
     }
 }
 
@@ -37,6 +39,7 @@ pub(super) fn gpu() -> DeviceClass {
         write_lives: Span::seconds(2),
         limiter_error: Ppm::percent(2),
         sensor_error: Ppm::percent(1),
+        always_works: false,
     }
 }
 
