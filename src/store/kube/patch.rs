@@ -131,7 +131,7 @@ mod tests {
             |link| new_lease(&facts(link)).unwrap().metadata.annotations.unwrap().into_iter().collect::<Vec<_>>();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let epoch = pair(EPOCH_ANNOTATION, "7");
-        assert_eq!(made(""), [epoch.clone()]);
+        assert_eq!(made(""), std::slice::from_ref(&epoch));
         assert_eq!(made("10.0.0.7:8443"), [epoch, pair(LINK_ANNOTATION, "10.0.0.7:8443")]);
         assert_eq!(lease_patch(&facts(""))["metadata"]["annotations"][LINK_ANNOTATION], Value::Null);
     }
