@@ -179,10 +179,6 @@ fn node(end: &mut dyn End) -> Outcome {
         same(&as_put(&client.accepted(end, write(on))?), stands)?;
         client.until(end, "the node to be shown so", |c| c.objects.get(&key).map(as_put).as_ref() == Some(stands))?;
     }
-    // A key that names no node is none, whatever else it names.
-    let budget = put_budget(end, &mut client, "node")?;
-    same(&client.refused(end, Write::Cordon { node: budget.clone(), on: true })?, &Refusal::NotFound)?;
-    end.delete(&budget)?;
     end.delete(&key)?;
     client.until(end, "the node to be gone", |c| !c.objects.contains_key(&key))?;
     same(&client.refused(end, write(true))?, &Refusal::NotFound)

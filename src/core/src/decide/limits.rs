@@ -3,6 +3,9 @@
 //! A limit that comes binds from its start, less the slowest shed and the clock skew, to its end plus the skew. Before
 //! that it casts a slope: as many watts above it as the site's ramp can still take down until it binds. So a site
 //! walks down to a limit that it knows of, and steps only where it was told too late to walk.
+//!
+//! Where a meter is near its limit and shows more than all bounds below it explain, somebody draws what nobody counts:
+//! so much is taken off that limit, and no ramp delays it.
 
 use crate::snapshot::{LoadKind, Policy, Snapshot, TimedLimit};
 use crate::tree::{NodeId, Tree};
@@ -93,6 +96,15 @@ pub(super) fn in_force(snapshot: &Snapshot) -> Limits<'_> {
         }
         planned.push((event.node, plan));
         urgent.push((event.node, must));
+    }
+    for near in snapshot.near_limits.iter().filter(|near| near.unexplained > Watts::ZERO) {
+        let stands =
+            |set: &[(NodeId, Watts)]| set.iter().filter(|(node, _)| *node == near.node).map(|(_, watts)| *watts).min();
+        let Some(limit) = snapshot.tree.node(near.node).map(|node| node.limit) else { continue };
+        for set in [&mut planned, &mut urgent] {
+            let left = stands(set).map_or(limit, |set| set.min(limit)) - near.unexplained;
+            set.push((near.node, left));
+        }
     }
     let capacities = |tree: &Tree| (0..tree.len()).map(|at| tree.capacity(NodeId(at as u32))).collect();
     let urgent = capacities(&snapshot.tree.tightened(urgent));

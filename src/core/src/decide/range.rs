@@ -113,6 +113,8 @@ struct Said {
     unread: Vec<Option<u32>>,
     /// Per load: what cannot be read on it alone.
     unread_on: Vec<Option<u32>>,
+    /// Per node: it or one above it has a meter that alone asks for a shed.
+    near: Vec<bool>,
 }
 
 fn said(snapshot: &Snapshot) -> Said {
@@ -123,7 +125,13 @@ fn said(snapshot: &Snapshot) -> Said {
         locked: vec![None; if snapshot.lockouts.is_empty() { 0 } else { snapshot.loads.len() }],
         unread: vec![None; nodes.len()],
         unread_on: vec![None; if snapshot.unread.is_empty() { 0 } else { snapshot.loads.len() }],
+        near: vec![false; nodes.len()],
     };
+    for near in &snapshot.near_limits {
+        if let Some(slot) = said.near.get_mut(near.node.index()) {
+            *slot = true;
+        }
+    }
     for (at, unread) in snapshot.unread.iter().enumerate() {
         let slot = match unread.target {
             LockoutTarget::Load(load) => said.unread_on.get_mut(load.index()),
@@ -156,6 +164,10 @@ fn said(snapshot: &Snapshot) -> Said {
         if let Some(slot) = said.meters.get_mut(at) {
             *slot = stale.map(|_| NodeId(at as u32)).or(above);
         }
+        let above = node.parent.is_some_and(|p| said.near.get(p.index()).copied().unwrap_or_default());
+        if let Some(slot) = said.near.get_mut(at) {
+            *slot |= above;
+        }
         let above = node.parent.and_then(|p| said.unread.get(p.index()).copied().flatten());
         if let Some(slot) = said.unread.get_mut(at) {
             *slot = slot.or(above);
@@ -171,6 +183,10 @@ pub(super) fn ranges(snapshot: &Snapshot, duties: &[Duty<'_>], priced: bool) -> 
     let of = |load: &Load| {
         let memory = snapshot.memory.loads.get(load.id.index());
         let mut range = physical(snapshot, load, memory);
+        // Near a limit nobody waits for who is not known about.
+        if load.bound.basis.is_blind() && said.near.get(load.node.index()).copied().unwrap_or_default() {
+            range.stuck = Some(load.bound.watts).filter(|watts| *watts > load.setpoint).or(range.stuck);
+        }
         if !priced && !obligations::concerns(snapshot, duties, load) {
             range.cap(range.present.max(range.floor), Cap::NoPrice);
         }

@@ -10,7 +10,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use overrun::{Overrun, Verdict};
+pub use overrun::{NearLimit, Overrun, Verdict};
 
 use self::entry::Entry;
 use self::overrun::Sample;

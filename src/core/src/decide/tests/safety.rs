@@ -2,7 +2,8 @@
 
 use super::world::{HALL_A, HALL_B, World, digest, event, kw, minutes, snapshot};
 use crate::decide::decide;
-use crate::guard::LoadId;
+use crate::guard::ledger::NearLimit;
+use crate::guard::{Basis, Bound, LoadId};
 use crate::memory::{LoadMemory, Ramp, Trimmed};
 use crate::plan::{LoadAward, Reason};
 use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Quote, TimedLimit, Unread};
@@ -174,6 +175,38 @@ fn what_cannot_be_read_holds_every_raise_on_what_it_was_on_and_lowers_nothing() 
     world.snapshot.unread.clear();
     world.run(minutes(20), Span::seconds(1));
     assert_eq!(world.watts(), [kw(1_188), kw(1_188)]);
+}
+
+#[test]
+fn what_a_meter_near_its_limit_shows_above_all_bounds_is_shed_at_once_and_by_no_ramp() {
+    let mut world = settled(2, 0, 20);
+    let full = world.watts();
+    assert_eq!(full, [kw(1_188), kw(1_188)]);
+    let capacity = world.snapshot.tree.capacity(HALL_A);
+    world.snapshot.policy.down_watts_per_minute = kw(1);
+    let unexplained = capacity - kw(1_000);
+    world.snapshot.near_limits = vec![NearLimit { node: HALL_A, unexplained }];
+    world.run(Span::seconds(1), Span::seconds(1));
+    let total: Watts = world.watts().into_iter().sum();
+    assert!(total <= kw(1_000) && total > kw(800), "{total}");
+    assert!(world.plan.loads.iter().any(|load| load.urgent), "{:?}", world.plan.loads);
+}
+
+#[test]
+fn near_a_limit_who_is_not_known_about_counts_at_its_worst_without_a_wait() {
+    let mut world = settled(2, 0, 20);
+    let room = world.snapshot.tree.capacity(HALL_A);
+    world.snapshot.limits = vec![event(world.snapshot.now.before(minutes(60)), HALL_A, kw(2_400))];
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert!(room > kw(2_400));
+    let now = world.snapshot.now;
+    let load = &mut world.snapshot.loads[0];
+    load.bound = Bound { watts: load.nameplate + kw(1_000), basis: Basis::Absent, since: now };
+    let waits = decide(&world.snapshot, digest).loads[1].watts;
+    world.snapshot.near_limits = vec![NearLimit { node: HALL_A, unexplained: Watts::ZERO }];
+    let sheds = decide(&world.snapshot, digest).loads[1].clone();
+    assert_eq!((waits, sheds.urgent), (kw(1_188), true));
+    assert!(sheds.watts <= kw(2_400) - world.snapshot.loads[0].bound.watts, "{}", sheds.watts);
 }
 
 proptest! {

@@ -45,6 +45,16 @@ pub struct Overrun {
     pub verdict: Verdict,
 }
 
+/// A node whose bounds, with what its meter shows above them, pass what they may be, while a fresh sample of that meter
+/// is near the limit: what it shows is shed, and who is not known about counts at its worst at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NearLimit {
+    /// The node.
+    pub node: NodeId,
+    /// What the meter shows above all bounds, beyond its error, W. 0: ignorance alone passes the limit.
+    pub unexplained: Watts,
+}
+
 impl Overrun {
     /// Whether to shed now. Otherwise raises stop, which [`Ledger::steps`] sees to.
     pub const fn must_shed(&self) -> bool {
@@ -84,6 +94,13 @@ impl Ledger {
             Overrun { node: NodeId(at as u32), bounds: capacity - *left, capacity, verdict }
         })
         .collect()
+    }
+
+    /// Every node whose meter alone asks for a shed, the site first.
+    pub fn near_limits(&self, now: Time) -> Vec<NearLimit> {
+        let over = self.headroom(now).into_iter().zip(0_u32..).filter(|(left, _)| *left < Watts::ZERO);
+        let near = over.filter(|(_, at)| self.near_limit(*at as usize, now)).map(|(_, at)| NodeId(at));
+        near.map(|node| NearLimit { node, unexplained: self.unexplained(node) }).collect()
     }
 
     /// The first moment at which some load below `node` has been unknown for too long; far away where the meter alone
