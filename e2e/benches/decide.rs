@@ -163,7 +163,7 @@ fn site(size: u32) -> Result<Snapshot> {
         obligations: vec![],
         lockouts: vec![],
         unread: vec![],
-        near_limits: Vec::new(),
+        metered: Vec::new(),
         price: Quote::Fresh { value: UsdPerMwh::dollars(45), since: NOW },
         hashprice: Quote::Fresh { value: UsdPerPhDay::dollars(50), since: NOW },
         policy: policy(),

@@ -201,7 +201,7 @@ impl Site {
             obligations: tables.obligations.clone(),
             lockouts: self.lockouts(tables),
             unread: self.unread(tables),
-            near_limits: ledger.near_limits(now),
+            metered: ledger.metered(now),
             price: prices.energy,
             hashprice: prices.hashprice,
             policy: self.policy(tables),

@@ -3,7 +3,7 @@
 //! References between parts are positions in the snapshot's own lists, checked when it is built at the edge.
 
 use crate::curve::{CapCurve, MinerCurve};
-use crate::guard::ledger::NearLimit;
+use crate::guard::ledger::Metered;
 use crate::guard::{Bound, LoadId};
 use crate::lease::{Book, Class, Lease};
 use crate::memory::Memory;
@@ -26,8 +26,8 @@ pub struct Snapshot {
     pub lockouts: Vec<Lockout>,
     /// Lockouts and events that exist and cannot be read: what they concern is raised by nothing.
     pub unread: Vec<Unread>,
-    /// Where a meter alone asks for a shed, as the ledger has it.
-    pub near_limits: Vec<NearLimit>,
+    /// What meters say against their nodes, as the ledger has it.
+    pub metered: Vec<Metered>,
     /// The price of power, with every adder.
     pub price: Quote<UsdPerMwh>,
     /// Expected mining revenue, before the pool's fee.

@@ -4,8 +4,8 @@
 //! that it casts a slope: as many watts above it as the site's ramp can still take down until it binds. So a site
 //! walks down to a limit that it knows of, and steps only where it was told too late to walk.
 //!
-//! Where a meter is near its limit and shows more than all bounds below it explain, somebody draws what nobody counts:
-//! so much is taken off that limit, and no ramp delays it.
+//! Where a meter shows more than all bounds below it explain, somebody draws what nobody counts: so much is taken off its
+//! limit, and no ramp or notice delays that once the meter is near the limit.
 
 use crate::snapshot::{LoadKind, Policy, Snapshot, TimedLimit};
 use crate::tree::{NodeId, Tree};
@@ -97,18 +97,17 @@ pub(super) fn in_force(snapshot: &Snapshot) -> Limits<'_> {
         planned.push((event.node, plan));
         urgent.push((event.node, must));
     }
-    for near in snapshot.near_limits.iter().filter(|near| near.unexplained > Watts::ZERO) {
-        let stands =
-            |set: &[(NodeId, Watts)]| set.iter().filter(|(node, _)| *node == near.node).map(|(_, watts)| *watts).min();
-        let Some(limit) = snapshot.tree.node(near.node).map(|node| node.limit) else { continue };
-        for set in [&mut planned, &mut urgent] {
-            let left = stands(set).map_or(limit, |set| set.min(limit)) - near.unexplained;
-            set.push((near.node, left));
-        }
-    }
     let capacities = |tree: &Tree| (0..tree.len()).map(|at| tree.capacity(NodeId(at as u32))).collect();
-    let urgent = capacities(&snapshot.tree.tightened(urgent));
-    Limits { tree: snapshot.tree.tightened(planned), urgent, events, kinds, wake }
+    let urgent = capacities(&metered(snapshot, &snapshot.tree.tightened(urgent), true));
+    let tree = metered(snapshot, &snapshot.tree.tightened(planned), false);
+    Limits { tree, urgent, events, kinds, wake }
+}
+
+/// `tree` with what meters show and no bound explains taken off their limits; `sheds`: where that is to be shed at once.
+pub(super) fn metered(snapshot: &Snapshot, tree: &Tree, sheds: bool) -> Tree {
+    let counts = snapshot.metered.iter().filter(|said| said.sheds || !sheds);
+    let left = counts.filter_map(|said| Some((said.node, tree.node(said.node)?.limit - said.unexplained)));
+    tree.tightened(left)
 }
 
 /// A moment from which a stricter set of limits has to be kept.

@@ -127,9 +127,9 @@ fn said(snapshot: &Snapshot) -> Said {
         unread_on: vec![None; if snapshot.unread.is_empty() { 0 } else { snapshot.loads.len() }],
         near: vec![false; nodes.len()],
     };
-    for near in &snapshot.near_limits {
-        if let Some(slot) = said.near.get_mut(near.node.index()) {
-            *slot = true;
+    for metered in &snapshot.metered {
+        if let Some(slot) = said.near.get_mut(metered.node.index()) {
+            *slot = metered.sheds;
         }
     }
     for (at, unread) in snapshot.unread.iter().enumerate() {

@@ -10,7 +10,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use overrun::{NearLimit, Overrun, Verdict};
+pub use overrun::{Metered, Overrun, Verdict};
 
 use self::entry::Entry;
 use self::overrun::Sample;

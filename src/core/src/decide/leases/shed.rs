@@ -2,7 +2,7 @@
 
 use super::{Ask, Claim, bid, forced as ask, limit_reason};
 use crate::bid::Bid;
-use crate::decide::limits::Stage;
+use crate::decide::limits::{Stage, metered};
 use crate::lease::{Level, NoticeReason, Stance};
 use crate::snapshot::{LoadKind, Policy, Snapshot, TimedLimit};
 use crate::tree::{NodeId, Tree};
@@ -105,7 +105,9 @@ fn cut(
     floors: &[Watts],
     loads: &[Bid],
 ) -> Vec<Cut> {
-    let tree = snapshot.tree.tightened(stage.active.iter().filter(|e| e.kind.is_none()).map(|e| (e.node, e.limit)));
+    let active = stage.active.iter().filter(|e| e.kind.is_none()).map(|e| (e.node, e.limit));
+    let tree = metered(snapshot, &snapshot.tree.tightened(active), true);
+    let always = metered(snapshot, &snapshot.tree, true);
     let draws: Vec<Watts> = claims.iter().zip(wanted).map(|(claim, wanted)| draw(claim, wanted)).collect();
     let placed = claims.iter().zip(&draws).map(|(claim, draw)| (claim.node, *draw));
     let taken = tree.sums(placed);
@@ -113,7 +115,7 @@ fn cut(
     for (at, (floor, taken)) in floors.iter().zip(&taken).enumerate() {
         let id = NodeId(at as u32);
         let need = *floor + *taken;
-        room.push(Room { left: tree.capacity(id) - need, due: due(snapshot, stage, id, need) });
+        room.push(Room { left: tree.capacity(id) - need, due: due(snapshot, stage, id, need > always.capacity(id)) });
     }
     let mut gpu_room: Vec<(&TimedLimit, Room)> = Vec::new();
     for event in stage.active.iter().filter(|e| e.kind == Some(LoadKind::Gpu)) {
@@ -146,8 +148,8 @@ fn draw(claim: &Claim<'_>, wanted: &Ask) -> Watts {
 
 /// When the limit at a node has to be kept: now, where it is too much even without events. What an event asks that binds
 /// before this stage is a cut of its own stage, so only those that begin with this one say when, where there are some.
-fn due(snapshot: &Snapshot, stage: &Stage<'_>, id: NodeId, need: Watts) -> Time {
-    if need > snapshot.tree.capacity(id) {
+fn due(snapshot: &Snapshot, stage: &Stage<'_>, id: NodeId, passes_anyway: bool) -> Time {
+    if passes_anyway {
         return snapshot.now;
     }
     let here = stage.active.iter().filter(|e| e.kind.is_none() && e.node == id);

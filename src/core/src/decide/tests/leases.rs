@@ -7,6 +7,7 @@ mod held;
 use super::world::{HALL_B, World, class, contract, digest, event, kw, lease, minutes, snapshot, terms};
 use crate::decide::decide;
 use crate::guard::LoadId;
+use crate::guard::ledger::Metered;
 use crate::lease::{Delivery, LeaseState, Notice, NoticeReason, RefusalReason, Request, Terms};
 use crate::plan::Reason;
 use crate::snapshot::{LoadKind, Lockout, LockoutTarget, Snapshot, TimedLimit};
@@ -68,6 +69,24 @@ fn a_dear_hour_curtails_the_flexible_lease_after_its_notice_and_the_firm_one_nev
     world.price(60);
     world.run(minutes(1), Span::seconds(1));
     assert_eq!(granted(&world), [kw(8), kw(8)]);
+}
+
+#[test]
+fn what_a_meter_near_its_limit_shows_above_all_bounds_stops_the_flexible_lease_at_once_and_keeps_its_place() {
+    let mut world = settled(60);
+    let said = |sheds| {
+        let unexplained = world.snapshot.tree.capacity(HALL_B) - kw(26);
+        vec![Metered { node: HALL_B, unexplained, sheds }]
+    };
+    let (near, fallen) = (said(true), said(false));
+    world.snapshot.metered = near;
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
+    assert!(world.plan.leases[0].urgent);
+    // Had it its grant back now, its Jobs would start on nodes that cannot be raised.
+    world.snapshot.metered = fallen;
+    world.run(minutes(60), Span::seconds(10));
+    assert_eq!(granted(&world), [Watts::ZERO, kw(8)]);
 }
 
 #[test]

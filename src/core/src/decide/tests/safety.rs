@@ -2,7 +2,7 @@
 
 use super::world::{HALL_A, HALL_B, World, digest, event, kw, minutes, snapshot};
 use crate::decide::decide;
-use crate::guard::ledger::NearLimit;
+use crate::guard::ledger::Metered;
 use crate::guard::{Basis, Bound, LoadId};
 use crate::memory::{LoadMemory, Ramp, Trimmed};
 use crate::plan::{LoadAward, Reason};
@@ -178,18 +178,24 @@ fn what_cannot_be_read_holds_every_raise_on_what_it_was_on_and_lowers_nothing() 
 }
 
 #[test]
-fn what_a_meter_near_its_limit_shows_above_all_bounds_is_shed_at_once_and_by_no_ramp() {
+fn what_a_meter_shows_above_all_bounds_widens_the_margin_and_near_the_limit_is_shed_by_no_ramp() {
     let mut world = settled(2, 0, 20);
-    let full = world.watts();
-    assert_eq!(full, [kw(1_188), kw(1_188)]);
-    let capacity = world.snapshot.tree.capacity(HALL_A);
+    assert_eq!(world.watts(), [kw(1_188), kw(1_188)]);
     world.snapshot.policy.down_watts_per_minute = kw(1);
-    let unexplained = capacity - kw(1_000);
-    world.snapshot.near_limits = vec![NearLimit { node: HALL_A, unexplained }];
+    let unexplained = world.snapshot.tree.capacity(HALL_A) - kw(1_000);
+    let said = |sheds| vec![Metered { node: HALL_A, unexplained, sheds }];
+    world.snapshot.metered = said(false);
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert!(world.plan.loads.iter().all(|load| !load.urgent), "{:?}", world.plan.loads);
+    world.snapshot.metered = said(true);
     world.run(Span::seconds(1), Span::seconds(1));
     let total: Watts = world.watts().into_iter().sum();
     assert!(total <= kw(1_000) && total > kw(800), "{total}");
     assert!(world.plan.loads.iter().any(|load| load.urgent), "{:?}", world.plan.loads);
+    // The meter has fallen with it: what it still shows keeps its place.
+    world.snapshot.metered = said(false);
+    world.run(minutes(20), Span::seconds(1));
+    assert!(world.watts().into_iter().sum::<Watts>() <= kw(1_000), "{:?}", world.watts());
 }
 
 #[test]
@@ -203,7 +209,7 @@ fn near_a_limit_who_is_not_known_about_counts_at_its_worst_without_a_wait() {
     let load = &mut world.snapshot.loads[0];
     load.bound = Bound { watts: load.nameplate + kw(1_000), basis: Basis::Absent, since: now };
     let waits = decide(&world.snapshot, digest).loads[1].watts;
-    world.snapshot.near_limits = vec![NearLimit { node: HALL_A, unexplained: Watts::ZERO }];
+    world.snapshot.metered = vec![Metered { node: HALL_A, unexplained: Watts::ZERO, sheds: true }];
     let sheds = decide(&world.snapshot, digest).loads[1].clone();
     assert_eq!((waits, sheds.urgent), (kw(1_188), true));
     assert!(sheds.watts <= kw(2_400) - world.snapshot.loads[0].bound.watts, "{}", sheds.watts);

@@ -126,7 +126,7 @@ pub(super) fn snapshot(containers: u32, gpu_nodes: u32) -> Snapshot {
         obligations: vec![],
         lockouts: vec![],
         unread: vec![],
-        near_limits: vec![],
+        metered: vec![],
         price: Quote::Fresh { value: UsdPerMwh::dollars(60), since: now },
         hashprice: Quote::Fresh { value: UsdPerPhDay::dollars(50), since: now },
         policy: policy(),

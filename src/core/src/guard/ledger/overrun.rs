@@ -45,14 +45,16 @@ pub struct Overrun {
     pub verdict: Verdict,
 }
 
-/// A node whose bounds, with what its meter shows above them, pass what they may be, while a fresh sample of that meter
-/// is near the limit: what it shows is shed, and who is not known about counts at its worst at once.
+/// What the meter of a node says against it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NearLimit {
+pub struct Metered {
     /// The node.
     pub node: NodeId,
-    /// What the meter shows above all bounds, beyond its error, W. 0: ignorance alone passes the limit.
+    /// What the meter shows above all bounds, beyond its error, W: it widens the margin for as long as it is shown.
     pub unexplained: Watts,
+    /// Bounds and what is unexplained pass what they may be, and a fresh sample is near the limit: what is unexplained is
+    /// shed at once, and who is not known about counts at its worst without a wait.
+    pub sheds: bool,
 }
 
 impl Overrun {
@@ -96,11 +98,15 @@ impl Ledger {
         .collect()
     }
 
-    /// Every node whose meter alone asks for a shed, the site first.
-    pub fn near_limits(&self, now: Time) -> Vec<NearLimit> {
-        let over = self.headroom(now).into_iter().zip(0_u32..).filter(|(left, _)| *left < Watts::ZERO);
-        let near = over.filter(|(_, at)| self.near_limit(*at as usize, now)).map(|(_, at)| NodeId(at));
-        near.map(|node| NearLimit { node, unexplained: self.unexplained(node) }).collect()
+    /// Every node whose meter says something against it, the site first.
+    pub fn metered(&self, now: Time) -> Vec<Metered> {
+        let says = |(left, at): (Watts, u32)| {
+            let node = NodeId(at);
+            let sheds = left < Watts::ZERO && self.near_limit(at as usize, now);
+            Metered { node, unexplained: self.unexplained(node), sheds }
+        };
+        let all = self.headroom(now).into_iter().zip(0_u32..).map(says);
+        all.filter(|said| said.sheds || said.unexplained > Watts::ZERO).collect()
     }
 
     /// The first moment at which some load below `node` has been unknown for too long; far away where the meter alone

@@ -288,8 +288,8 @@ fn ignorance_waits_for_a_minute_and_the_loads_proof_time_and_a_meter_near_the_li
     let mut near = ledger.clone();
     near.learn(sample(118, at(2)), at(3)).unwrap();
     assert_eq!(near.overrun(at(3)), [over(Verdict::Meter)]);
-    let site = |unexplained| NearLimit { node: NodeId::SITE, unexplained: w(unexplained) };
-    assert_eq!((near.near_limits(at(3)), near.near_limits(at(33))), (vec![site(0)], vec![]));
+    let ignorance = Metered { node: NodeId::SITE, unexplained: w(0), sheds: true };
+    assert_eq!((near.metered(at(3)), near.metered(at(33))), (vec![ignorance], vec![]));
     assert_eq!(near.overrun(at(33)), [over(Verdict::Wait { until: at(91) })], "the sample is stale");
     assert_eq!(ledger.overrun(at(91)), [over(Verdict::Overdue)]);
 }
@@ -314,11 +314,14 @@ fn a_meter_above_the_bounds_narrows_the_room_and_one_below_widens_nothing() {
     assert_eq!((ledger.headroom(at(2))[0], ledger.unexplained(NodeId::SITE)), (w(25), w(15)));
     ledger.learn(sample(10, at(1)), at(3)).unwrap();
     assert_eq!(ledger.unexplained(NodeId::SITE), w(15), "an older sample says nothing");
-    assert_eq!(ledger.near_limits(at(3)), [], "all of it fits");
+    let said = |unexplained, sheds| Metered { node: NodeId::SITE, unexplained: w(unexplained), sheds };
+    assert_eq!(ledger.metered(at(3)), [said(15, false)]);
     ledger.learn(sample(118, at(4)), at(4)).unwrap();
-    assert_eq!(ledger.near_limits(at(4)), [], "80 W are known, 33 W are not, and 120 W may be");
+    assert_eq!(ledger.metered(at(4)), [said(33, false)], "80 W are known, 33 W are not, and 120 W may be");
     ledger.learn(sample(126, at(5)), at(5)).unwrap();
-    assert_eq!(ledger.near_limits(at(5)), [NearLimit { node: NodeId::SITE, unexplained: w(41) }]);
+    assert_eq!(ledger.metered(at(5)), [said(41, true)]);
+    ledger.learn(sample(90, at(6)), at(6)).unwrap();
+    assert_eq!(ledger.metered(at(6)), [said(5, false)], "less is shed, and the margin stays");
 }
 
 #[test]
