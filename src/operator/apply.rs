@@ -10,7 +10,8 @@ use ampacity_core::plan::Plan;
 use ampacity_core::tree::NodeId;
 use ampacity_core::units::Time;
 
-/// The orders that may be written now, sheds first. Each lower setpoint is shouted as well.
+/// The orders that may be written now, sheds first. Each lower setpoint is shouted as well, and where
+/// a write has no answer yet a shed is only shouted.
 pub(super) fn orders(site: &mut Site, plan: &Plan, link: &mut dyn Uplink, now: Time) -> Vec<Purposed> {
     let Some(ledger) = &mut site.ledger else { return Vec::new() };
     let nodes = plan.nodes.iter().enumerate();
@@ -28,6 +29,12 @@ pub(super) fn orders(site: &mut Site, plan: &Plan, link: &mut dyn Uplink, now: T
     let mut writes = Vec::with_capacity(steps.len());
     for step in steps {
         let (load, order, setpoint, shed) = match step {
+            Guarded::Shout { load, order, setpoint } => {
+                if let Some(row) = site.rows.get(load.index()) {
+                    link.shout(&row.name, Shout::Shed { order, setpoint });
+                }
+                continue;
+            }
             Guarded::Claim { load, order } => (load, order, None, false),
             Guarded::Lower { load, order, setpoint } => (load, order, Some(setpoint), true),
             Guarded::Raise { load, order, setpoint } => (load, order, Some(setpoint), false),

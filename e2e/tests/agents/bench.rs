@@ -34,7 +34,7 @@ pub(super) async fn site(test: &Test, containers: i32) -> Result<()> {
         "spec": {
             "limitWatts": "200k", "reserveWatts": "1k", "policy": {"mode": "Active"},
             "feeders": [{"name": "hall-a", "limitWatts": "150k"}],
-            "ramp": {"upWattsPerMinute": "10M", "economicDownWattsPerMinute": "10M", "maxEconomicStepPercent": 100},
+            "ramp": {"upWattsPerMinute": "10M", "economicDownWattsPerMinute": "600k", "maxEconomicStepPercent": 100},
             "energyPrice": {"source": {"static": {"value": "25.00"}}},
             "hashprice": {"source": {"static": {"value": "52.00"}}, "poolFeePercent": "2.0"},
         },

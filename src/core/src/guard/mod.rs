@@ -183,6 +183,16 @@ pub enum Write {
         /// The new setpoint.
         setpoint: Watts,
     },
+    /// A setpoint below all that was asked while a write has no answer, or was refused: told over the link alone. No
+    /// shed waits for an API server. The order is of its own and never written; the next write comes after it.
+    Shout {
+        /// The load.
+        load: LoadId,
+        /// Its place among writes.
+        order: Order,
+        /// The setpoint that is not to be passed.
+        setpoint: Watts,
+    },
     /// A setpoint above the one that stands, or above what was last asked: there was room on every ancestor.
     Raise {
         /// The load.

@@ -21,6 +21,8 @@ pub(super) struct Entry {
     released: bool,
     next: u64,
     flight: Option<Flight>,
+    /// What the newest order of this leader's asks for, written or only shouted, W.
+    asked: Watts,
     /// The most that any write without a read-back asked for, W, and the highest sequence among those.
     unread: (Watts, u64),
     refused: bool,
@@ -53,6 +55,7 @@ impl Entry {
             released: false,
             next: 1,
             flight: None,
+            asked: zero,
             unread: (zero, 0),
             refused: false,
             renew: false,
@@ -166,20 +169,34 @@ impl Entry {
     /// The order of a claim that is now sent.
     pub(super) fn claim(&mut self, epoch: u64, now: Time) -> Order {
         self.flight = Some(Flight { sequence: 0, sent: now });
+        self.asked = self.present().map_or(Watts::ZERO, |view| view.setpoint);
         Order { epoch, sequence: 0 }
     }
 
     /// The order of a setpoint that is now sent. It counts from here until its sequence or a higher one is read back:
     /// a lower one too, since a yet lower one before it may have landed.
     pub(super) fn order(&mut self, setpoint: Watts, epoch: u64, broken: Broken, now: Time) -> Order {
-        let sequence = self.next;
-        self.next = self.next.saturating_add(1);
+        let Order { sequence, .. } = self.shout(setpoint, epoch);
         self.renew = false;
         self.flight = Some(Flight { sequence, sent: now });
         if broken.keeps(Rule::UnansweredCounts) {
             self.unread = (self.unread.0.max(setpoint), sequence);
         }
         Order { epoch, sequence }
+    }
+
+    /// The order of a setpoint that is now shouted and not written. An agent that hears it keeps it until it sees a later
+    /// order, so one is to be written.
+    pub(super) const fn shout(&mut self, setpoint: Watts, epoch: u64) -> Order {
+        let sequence = self.next;
+        self.next = self.next.saturating_add(1);
+        (self.asked, self.renew) = (setpoint, true);
+        Order { epoch, sequence }
+    }
+
+    /// What the newest order of this leader's asks for, W.
+    pub(super) const fn asked(&self) -> Watts {
+        self.asked
     }
 
     /// The most it could ever draw, W, by what was ever said of it.

@@ -9,7 +9,7 @@ impl Ledger {
     /// What may be written now: claims first, then what lowers, then raises in the order of `want`, each as far as
     /// there is room on every ancestor with all loads at their bounds.
     ///
-    /// A load has at most one write without an answer. Loads that `want` does not name stay as they are; where it names
+    /// A load has at most one write without an answer; what is to fall further meanwhile is shouted. Loads that `want` does not name stay as they are; where it names
     /// one twice, the first counts. What is returned counts as sent. One pass over loads and wants, O(depth) a raise.
     pub fn steps(&mut self, want: &[Want], now: Time) -> Vec<Write> {
         if self.exit.is_some() {
@@ -42,11 +42,19 @@ impl Ledger {
     fn lower(&mut self, want: &Want, now: Time) -> Option<Write> {
         let (epoch, broken) = (self.epoch, self.broken);
         let entry = self.entries.get_mut(want.load.index())?;
-        let stands = entry.claimed(epoch, broken).filter(|_| entry.is_free(now))?.setpoint;
-        let setpoint = wanted(entry, want).min(stands);
+        let (stands, wanted) = (entry.claimed(epoch, broken)?.setpoint, wanted(entry, want));
+        if !entry.is_free(now) {
+            let shout = |entry: &mut Entry| entry.shout(wanted, epoch);
+            return (wanted < entry.asked()).then(|| Write::Shout {
+                load: want.load,
+                order: shout(entry),
+                setpoint: wanted,
+            });
+        }
+        let setpoint = wanted.min(stands);
         // Also where a raise went unanswered that is wanted no more: a later order keeps it from landing; and where a
         // write was refused: to hear whether the load takes orders again.
-        let fences = entry.unread() > setpoint && setpoint == wanted(entry, want);
+        let fences = entry.unread() > setpoint && setpoint == wanted;
         if setpoint < stands || fences || entry.is_refused() || entry.is_to_renew() {
             let order = entry.order(setpoint, epoch, broken, now);
             return Some(Write::Lower { load: want.load, order, setpoint });

@@ -132,7 +132,7 @@ pub(super) const SCENES: &[(&str, Scene)] = &[
             sequence: 0,
             prelude: &[
                 "operator 0 sends [Raise { load: LoadId(1), order: Order { epoch: 2, sequence: 1 }, setpoint: 2W }]",
-                "Flight { from: 0, load: 1, epoch: 2, sequence: 1, setpoint: 2, given_up: false, lowers: false } is given up",
+                "Flight { from: 0, load: 1, epoch: 2, sequence: 1, setpoint: 2, given_up: false, lowers: false, spoken: false } is given up",
                 "a backup is restored",
             ],
             ..halves(Budget { sends: 4, late: 1, ..BACK })

@@ -55,6 +55,8 @@ struct Flight {
     setpoint: u8,
     given_up: bool,
     lowers: bool,
+    /// Only shouted: it never lands.
+    spoken: bool,
 }
 
 /// What an inventory was last told.
@@ -182,19 +184,15 @@ impl Model {
     /// Forgets writes that were given up and can land no more, and keeps the others in one order.
     fn tidy(&self, world: &mut World) {
         for flight in &mut world.orders {
-            let dead = |f: Flight| {
-                f.given_up
-                    && !f.lowers_shouted(world.left.shouts)
-                    && match world.api[usize::from(f.load)] {
-                        0 => world.left.remakes == 0,
-                        api => {
-                            !self.fits(self.machines.views.get(api), f)
-                                && world.left.restores == 0
-                                && world.left.remakes == 0
-                        }
-                    }
+            let may_land = |f: Flight| match world.api[usize::from(f.load)] {
+                _ if f.spoken => false,
+                0 => world.left.remakes > 0,
+                api => {
+                    let again = world.left.restores > 0 || world.left.remakes > 0;
+                    again || self.fits(self.machines.views.get(api), f)
+                }
             };
-            *flight = flight.filter(|f| !dead(*f));
+            *flight = flight.filter(|f| !f.given_up || f.lowers_shouted(world.left.shouts) || may_land(*f));
         }
         world.orders.sort();
         let left = world.left;

@@ -46,12 +46,13 @@ fn one_write_at_a_time_whatever_else_is_seen_of_the_load_or_answered_of_earlier_
     let mut ledger = proved(500, [40, 40]);
     assert_eq!(ledger.steps(&[want(0, 90)], T), [raise(0, 1, 90)]);
     see(&mut ledger, 0, view(40, 40, order(EPOCH, 0), 2), at(1));
-    assert_eq!(ledger.steps(&[want(0, 20)], at(1)), [], "only its status was written");
-    assert_eq!(ledger.steps(&[want(0, 90)], at(10)), [raise(0, 2, 90)]);
+    assert_eq!(ledger.steps(&[want(0, 20)], at(1)), [shout(0, 2, 20)], "only its status was written");
+    assert_eq!(ledger.steps(&[want(0, 90)], at(2)), [], "what is shouted is no write, and waits for one");
+    assert_eq!(ledger.steps(&[want(0, 90)], at(10)), [lower(0, 3, 40)]);
     answer(&mut ledger, 0, 1, Outcome::Unknown, at(11));
-    assert_eq!(ledger.steps(&[want(0, 20)], at(11)), [], "that was the first's answer");
-    see(&mut ledger, 0, view(90, 40, order(EPOCH, 2), 3), at(12));
-    assert_eq!(ledger.steps(&[want(0, 20)], at(12)), [lower(0, 3, 20)], "read back: that is an answer too");
+    assert_eq!(ledger.steps(&[want(0, 20)], at(11)), [shout(0, 4, 20)], "that was the first's answer");
+    see(&mut ledger, 0, view(40, 40, order(EPOCH, 3), 3), at(12));
+    assert_eq!(ledger.steps(&[want(0, 20)], at(12)), [lower(0, 5, 20)], "read back: that is an answer too");
 }
 
 #[test]

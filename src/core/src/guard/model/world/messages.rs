@@ -35,12 +35,16 @@ impl Model {
     /// Puts writes on their way, if there is room and budget for them.
     pub(super) fn sent(&self, mut world: World, op: usize, writes: &[Write]) -> Option<World> {
         for write in writes {
+            let spoken = matches!(write, Write::Shout { .. });
             let (load, order, setpoint, lowers) = match *write {
                 Write::Claim { load, order } => {
                     let cached = self.machines.ledgers.get(world.ledger[op]).view(load)?.setpoint;
                     (load, order, cached, false)
                 }
-                Write::Lower { load, order, setpoint } => (load, order, setpoint, true),
+                Write::Shout { .. } if world.left.shouts == 0 => return None,
+                Write::Lower { load, order, setpoint } | Write::Shout { load, order, setpoint } => {
+                    (load, order, setpoint, true)
+                }
                 Write::Raise { load, order, setpoint } => (load, order, setpoint, false),
             };
             world.left.sends = world.left.sends.checked_sub(1)?;
@@ -50,8 +54,9 @@ impl Model {
                 epoch: order.epoch as u8,
                 sequence: order.sequence as u8,
                 setpoint: small(setpoint),
-                given_up: false,
+                given_up: spoken,
                 lowers,
+                spoken,
             };
             *world.orders.iter_mut().find(|slot| slot.is_none())? = Some(flight);
         }
@@ -59,6 +64,14 @@ impl Model {
     }
 
     pub(super) fn order(&mut self, world: &World, at: usize, flight: Flight, out: &mut Next) {
+        if !flight.spoken {
+            self.land(world, at, flight, out);
+        }
+        self.shout(world, flight, out);
+    }
+
+    /// The API server takes a write, or refuses it.
+    fn land(&mut self, world: &World, at: usize, flight: Flight, out: &mut Next) {
         let (load, op) = (usize::from(flight.load), usize::from(flight.from));
         let landed = self.present(world, load).filter(|view| self.fits(view, flight)).map(|view| {
             let keeps = flight.sequence == 0 && self.keeps(Outside::ClaimKeeps);
@@ -93,7 +106,12 @@ impl Model {
                 self.push(out, |_| format!("{flight:?} is given up"), late);
             }
         }
-        if flight.lowers && world.left.shouts > 0 {
+    }
+
+    /// The link carries a shed, whatever becomes of its write.
+    fn shout(&mut self, world: &World, flight: Flight, out: &mut Next) {
+        if flight.lowers_shouted(world.left.shouts) {
+            let load = usize::from(flight.load);
             let order = Order { epoch: u64::from(flight.epoch), sequence: u64::from(flight.sequence) };
             for slot in 0..2 {
                 let mut next = *world;

@@ -38,6 +38,7 @@ impl Site {
                 let view = self.view(load.index());
                 let (order, setpoint) = match *write {
                     Write::Claim { order, .. } => (order, view.setpoint),
+                    Write::Shout { .. } => return false,
                     Write::Lower { order, setpoint, .. } | Write::Raise { order, setpoint, .. } => (order, setpoint),
                 };
                 let rises = order > view.order;
@@ -90,8 +91,15 @@ impl Site {
             self.unfit.extend(over.map(|node| format!("{write:?} leaves {:?} at {node:?}", room[node.index()])));
         }
         for write in writes {
-            let (Write::Claim { load, order } | Write::Lower { load, order, .. } | Write::Raise { load, order, .. }) =
-                write;
+            let (load, order) = match write {
+                Write::Claim { load, order } | Write::Lower { load, order, .. } | Write::Raise { load, order, .. } => {
+                    (load, order)
+                }
+                Write::Shout { load, order, setpoint } => {
+                    self.shout(load.index(), Input::Shed { order, setpoint });
+                    continue;
+                }
+            };
             let fate = self.loads[load.index()].order_fate;
             let outcome = match self.fate(fate, Landing::Order(load, write)) {
                 Some(true) => Outcome::Accepted(self.view(load.index())),
@@ -127,6 +135,18 @@ impl Site {
         if let Some(beat) = self.loads[load].runs[run].agent.heartbeat(now).filter(|_| !self.loads[load].cut_off) {
             for leader in &mut self.leaders {
                 let _ = leader.learn(Seen::Heartbeat(LoadId(load as u32), beat), now);
+            }
+        }
+    }
+
+    /// The link carries it to whoever is not cut off.
+    fn shout(&mut self, load: usize, input: Input) {
+        if self.loads[load].cut_off {
+            return;
+        }
+        for run in 0..self.loads[load].runs.len() {
+            if !self.loads[load].runs[run].agent.is_overtaken() {
+                self.tell(load, run, input.clone());
             }
         }
     }
