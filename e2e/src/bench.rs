@@ -184,6 +184,21 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// If it cannot be started.
     pub fn operator_named(&self, name: &str, image: &str, kubeconfig: &Path, more: &[&str]) -> Result<Part> {
+        self.operator_in(&[], name, image, kubeconfig, more)
+    }
+
+    /// The same with more in its environment.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn operator_in(
+        &self,
+        environment: &[(&str, &Path)],
+        name: &str,
+        image: &str,
+        kubeconfig: &Path,
+        more: &[&str],
+    ) -> Result<Part> {
         let mut arguments = vec![
             "operator",
             "--namespace",
@@ -204,7 +219,7 @@ impl<'a> Bench<'a> {
             arguments.extend(["--http-address", address.as_str()]);
         }
         arguments.extend(more);
-        self.plain.run("operator", &format!("{name}.log"), kubeconfig, &arguments)
+        self.plain.run_in(environment, "operator", &format!("{name}.log"), kubeconfig, &arguments)
     }
 
     /// The file in which the simulated devices of a load, or of a node, keep how they stand.

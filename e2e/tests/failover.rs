@@ -3,6 +3,10 @@
 //! agents and nodes are lost. In every scene the devices' own files are read several times a second, and no node of the
 //! limit tree is over its limit at any sample.
 
+#[path = "failover/api_server.rs"]
+mod api_server;
+#[path = "failover/field.rs"]
+mod field;
 #[path = "failover/leaders.rs"]
 mod leaders;
 #[path = "failover/orders.rs"]
@@ -58,6 +62,31 @@ fn a_leader_that_is_killed_frozen_or_cut_off_is_followed_by_another_and_no_limit
             leaders::frozen_past_its_lease,
             leaders::cut_off,
             leaders::killed_again_and_again,
+            field::agent_replaced,
+            field::watches_dropped,
+            field::definitions_changed,
+            field::clock_stepped,
+            field::node_lost,
+        );
+        if wanted("newer_version_led") {
+            field::newer_version_led(&mut site).await.context("newer_version_led")?;
+        }
+        say(&site)
+    })
+}
+
+#[test]
+fn an_api_server_that_is_away_or_slow_and_an_etcd_that_is_restored_pass_no_limit() -> Result<()> {
+    cluster_test_within(LIMIT, Needs::OwnControlPlane, async |test| {
+        let mut site = Site::start(test).await?;
+        scenes!(site:
+            api_server::restored_by_the_runbook,
+            api_server::restored_under_a_leader,
+            api_server::restarted,
+            field::watches_expired,
+            api_server::slow,
+            api_server::etcd_paused,
+            api_server::paused_while_a_limit_comes,
         );
         say(&site)
     })

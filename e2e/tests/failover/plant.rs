@@ -3,19 +3,19 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ampacity::api::{GpuPool, Lockout, MiningFleet, PowerBudget};
 use ampacity_e2e::bench::linked::{flags, is_linked, mounted, runs};
-use ampacity_e2e::bench::{Bench, MINERS, PROVED_WITHIN, SITE, SOON, ceiling, load, price};
+use ampacity_e2e::bench::{Bench, MINERS, PROVED_WITHIN, SITE, SOON, ceiling, ended, load, price};
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{FaultProxy, Test, definitions, until};
 use anyhow::{Context, Result, anyhow, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::orders::Orders;
 use super::truth::{Devices, Truth};
@@ -29,14 +29,19 @@ const GPU_HALL: i64 = 12_000;
 const WHOLE: i64 = 90_000;
 /// A container with every machine at its low step or its high one, with the limiters' error and a little more, W.
 pub(crate) const LOW: i64 = 15_400;
-const HIGH: i64 = 28_000;
-/// Two of three containers at their high step, W.
-pub(crate) const BUSY: i64 = 2 * HIGH + 14_000;
+/// Two of three containers at their high step but for a machine each, which the limiters' error takes; and the third with
+/// what is left, W.
+pub(crate) const BUSY: i64 = 2 * 26_000 + 14_000;
 /// At this price every step pays, W; at that one the high step does not.
 pub(crate) const CHEAP: &str = "25.00";
 pub(crate) const DEAR: &str = "120.00";
-/// How fast prices move the site down, W per second: from two containers' high step in some seven turns.
-pub(crate) const DOWN_PER_SECOND: i64 = 4_000;
+/// How fast prices move the site down, W per minute: two containers' high step at once.
+const FAST: i64 = 600_000;
+/// The same where a shed is to have a middle: a minute's worth is saved up and goes at once, which is most of two
+/// containers' high step, and the rest goes a machine at a time.
+const SLOW: i64 = 24_000;
+/// From the high step of a machine to the low one, W.
+pub(crate) const STEP: i64 = 1_645;
 /// How long proving a container takes, as the fleet says: a limit that is known sheds so much before it begins.
 pub(crate) const PROOF: Duration = Duration::from_secs(20);
 /// How much the watches' clock skew adds to that (the operator's own).
@@ -82,7 +87,7 @@ async fn objects(test: &Test) -> Result<()> {
             "limitWatts": WHOLE, "reserveWatts": "1k", "policy": {"mode": "Active"},
             "feeders": [{"name": "hall-a", "limitWatts": HALL}, {"name": "hall-b", "limitWatts": GPU_HALL}],
             "ramp": {
-                "upWattsPerMinute": "10M", "economicDownWattsPerMinute": DOWN_PER_SECOND * 60,
+                "upWattsPerMinute": "10M", "economicDownWattsPerMinute": FAST,
                 "maxEconomicStepPercent": 100,
             },
             "energyPrice": {"source": {"static": {"value": CHEAP}}},
@@ -196,11 +201,20 @@ impl<'a> Site<'a> {
         let mut revived = 0;
         for operator in &mut self.operators {
             if operator.part.ended().is_some() || !operator.part.is_running() {
-                operator.part = start(&self.bench, operator.name, &operator.kubeconfig)?;
+                operator.part = start(&self.bench, operator.name, &operator.kubeconfig, &[])?;
                 revived += 1;
             }
         }
         Ok(revived)
+    }
+
+    /// Stops an operator that follows, and starts it again in another environment.
+    pub(crate) async fn restart_with(&mut self, place: usize, environment: &[(&str, &Path)]) -> Result<()> {
+        let operator = self.operators.get_mut(place).context("one of two operators")?;
+        operator.part.terminate()?;
+        ended(&operator.part).await?;
+        operator.part = start(&self.bench, operator.name, &operator.kubeconfig, environment)?;
+        Ok(())
     }
 
     /// Waits until orders rest, every load's ceiling is proved under its order by who leads, and the containers draw at
@@ -240,8 +254,28 @@ impl<'a> Site<'a> {
         for name in self.lockouts.take() {
             Api::<Lockout>::all(self.test.admin()).delete(&name, &DeleteParams::default()).await?;
         }
+        self.ramp(FAST).await?;
         price(self.test, CHEAP).await?;
         self.settled(BUSY).await
+    }
+
+    /// Prices move the site down so fast, W per minute.
+    async fn ramp(&self, down: i64) -> Result<()> {
+        let patch = json!({"spec": {"ramp": {"economicDownWattsPerMinute": down}}});
+        let budgets: Api<PowerBudget> = Api::all(self.test.admin());
+        budgets.patch(SITE, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Starts to shed by price, and returns as soon as some orders of that are written and others are not.
+    pub(crate) async fn half_shed(&self) -> Result<()> {
+        let high = self.high().len();
+        ensure!(high >= 2, "{high} containers are high: one cannot be written and another not");
+        self.ramp(SLOW).await?;
+        let started = Instant::now();
+        price(self.test, DEAR).await?;
+        until("the first orders of a shed", SOON, async || Ok((!self.orders.changed(started).is_empty()).then_some(())))
+            .await
     }
 
     /// A person holds a container at its low step: another may have its watts.
@@ -256,6 +290,11 @@ impl<'a> Site<'a> {
         Api::all(self.test.admin()).create(&PostParams::default(), &lockout).await?;
         self.lockouts.borrow_mut().push(name);
         Ok(())
+    }
+
+    /// The lockouts are gone with what a backup does not hold.
+    pub(crate) fn forget_holds(&self) {
+        self.lockouts.take();
     }
 
     /// The containers that are ordered more than their low step.
@@ -303,20 +342,13 @@ impl<'a> Site<'a> {
 async fn operator(bench: &Bench<'_>, name: &'static str) -> Result<Operator> {
     let proxy = bench.plain.fault_proxy().await?;
     let kubeconfig = bench.plain.kubeconfig_through(&proxy, ADMIN)?;
-    let part = start(bench, name, &kubeconfig)?;
+    let part = start(bench, name, &kubeconfig, &[])?;
     Ok(Operator { name, proxy, kubeconfig, part })
 }
 
-fn start(bench: &Bench<'_>, name: &str, kubeconfig: &std::path::Path) -> Result<Part> {
+fn start(bench: &Bench<'_>, name: &str, kubeconfig: &Path, environment: &[(&str, &Path)]) -> Result<Part> {
     let link = ["--link-address", "127.0.0.1:0", "--link-gpu-account", "default"];
-    bench.operator_named(name, IMAGE, kubeconfig, &link)
-}
-
-/// Merges `patch` into the budget's spec.
-pub(crate) async fn patch_budget(test: &Test, patch: Value) -> Result<()> {
-    let patch = json!({"spec": patch});
-    Api::<PowerBudget>::all(test.admin()).patch(SITE, &PatchParams::default(), &Patch::Merge(patch)).await?;
-    Ok(())
+    bench.operator_in(environment, name, IMAGE, kubeconfig, &link)
 }
 
 /// How long before something a moment is, for an error.
