@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ampacity_e2e::bench::{SOON, ended, price};
+use ampacity_e2e::bench::{SOON, price};
 use ampacity_e2e::{Mode, until};
 use anyhow::{Context, Result, ensure};
 
@@ -133,9 +133,7 @@ pub(crate) async fn frozen_past_its_lease(site: &mut Site<'_>) -> Result<()> {
     .await?;
     figure("frozen_late_writes_refused_by_the_fence", late as f64, "writes");
     old.part.thaw()?;
-    let (code, said) = ended(&old.part).await?;
-    ensure!(code == Some(3), "{scene}: {code:?} {said}");
-    ensure!(said.contains("leadership lost"), "{scene}: {said}");
+    site.exits(scene, leader, "leadership lost").await?;
     tokio::time::sleep(TURN).await;
     assert_eq!(site.orders.now(), stand, "{scene}: the new leader's orders stand");
     site.held(scene)
@@ -148,9 +146,7 @@ pub(crate) async fn cut_off(site: &mut Site<'_>) -> Result<()> {
     let old = site.operator(leader)?;
     let (cut, drawn) = (Instant::now(), site.truth.total());
     old.proxy.set(Mode::Cut);
-    let (code, said) = ended(&old.part).await?;
-    let stopped = cut.elapsed();
-    ensure!(code == Some(3) && said.contains("could not be renewed in time"), "{scene}: {code:?} {said}");
+    let stopped = before(site.exits(scene, leader, "could not be renewed in time").await?, cut)?;
     ensure!(stopped <= STEPS_DOWN_AFTER + TURN && stopped < LEASE, "{scene}: it went on for {stopped:?}");
     let (led, _) = site.orders.led_above(epoch, SOON).await?;
     let first = site.orders.first_above(epoch, SOON).await?;
