@@ -90,13 +90,18 @@ async fn peak(site: &Site<'_>) -> Result<Instant> {
 pub(crate) async fn paused_while_a_limit_comes(site: &mut Site<'_>) -> Result<()> {
     let scene = "an API server that is paused while a limit comes";
     let start = peak(site).await?;
-    until("the limit in every order", SOON, async || {
+    // Who is to be lower then is told; the others stay as they are.
+    let told = until("the limit in an order", SOON, async || {
         for name in CONTAINERS {
-            ensure!(!load(site.test, name).await?.spec.schedule.is_empty(), "{name} is not told");
+            let spec = load(site.test, name).await?.spec;
+            if let Some(limit) = spec.schedule.first() {
+                return Ok(Some(spec.setpoint_watts.0 - limit.limit_watts.0));
+            }
         }
-        Ok(Some(()))
+        Ok(None)
     })
     .await?;
+    figure("paused_limit_known_to_lower_a_load_by", told as f64, "watts");
     let hall = || CONTAINERS.iter().filter_map(|name| site.truth.now().get(name).copied()).sum::<i64>();
     let api_server = site.test.plain()?.part(Program::ApiServer)?;
     ensure!(hall() > PEAK_WATTS, "{scene}: {} W before the limit: it would shed nothing", hall());
