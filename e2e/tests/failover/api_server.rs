@@ -127,12 +127,20 @@ pub(crate) async fn paused_while_a_limit_comes(site: &mut Site<'_>) -> Result<()
     .await;
     api_server.thaw()?;
     let least = kept?;
+    site.test.plain()?.api_server_ready().await?;
     ensure!(least >= PEAK_WATTS * 3 / 4, "{scene}: the site fell to {least} W");
     site.revive()?;
     site.leader().await?;
     tokio::time::sleep((start + BEGINS_IN).saturating_duration_since(Instant::now()).min(Duration::from_secs(30)))
         .await;
-    Api::<GridEvent>::all(site.test.admin()).delete("peak", &DeleteParams::default()).await?;
+    let events: Api<GridEvent> = Api::all(site.test.admin());
+    until("the event to be taken back", SOON, async || {
+        if events.get_opt("peak").await?.is_some() {
+            events.delete("peak", &DeleteParams::default()).await?;
+        }
+        Ok(Some(()))
+    })
+    .await?;
     site.held(scene)
 }
 
