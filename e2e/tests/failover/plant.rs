@@ -269,7 +269,13 @@ impl<'a> Site<'a> {
         }
         self.ramp(FAST).await?;
         price(self.test, CHEAP).await?;
-        self.settled(BUSY).await
+        // On a busy machine a leader may fail to renew in time meanwhile: the next scene is to find two operators.
+        loop {
+            self.settled(BUSY).await?;
+            if self.revive()? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Prices move the site down so fast, W per minute.
