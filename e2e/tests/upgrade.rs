@@ -23,8 +23,8 @@ use tokio::process::Command;
 
 use site::{Players, Watch};
 
-const LIMIT: Duration = Duration::from_secs(480);
-const SOON: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(900);
+const SOON: Duration = Duration::from_secs(300);
 /// DESIGN and issue: orders go on within this.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(15);
 /// The namespace of the release.
@@ -70,7 +70,7 @@ impl Releases {
         let path = self.folder.join(version).join(chart).display().to_string();
         let mut all = vec!["upgrade".to_owned(), chart.to_owned(), path];
         if chart == "ampacity" {
-            all.extend(["--namespace", NAMESPACE, "--reuse-values", "--wait", "--timeout", "120s"].map(str::to_owned));
+            all.extend(["--namespace", NAMESPACE, "--reuse-values", "--wait", "--timeout", "240s"].map(str::to_owned));
         }
         all
     }
@@ -105,7 +105,7 @@ impl Releases {
         kubectl(test, &self.kubeconfig, &["create", "namespace", NAMESPACE]).await?;
         // Played pods have no network of their own.
         let set = "link.enabled=false,minerAgents.device=simulated,gpuAgents.enabled=true";
-        let install = "install ampacity ampacity --namespace ampacity --wait --timeout 120s --set";
+        let install = "install ampacity ampacity --namespace ampacity --wait --timeout 240s --set";
         self.helm([words(install), words(set)].concat()).await.map(drop)
     }
 }

@@ -98,7 +98,7 @@ async fn at_rest(test: &Test) -> Result<BTreeMap<String, Value>> {
 pub(super) async fn uninstall(test: &Test) -> Result<()> {
     let (helm, plain) = (Helm::find()?, test.plain()?);
     let (folder, kubeconfig) = (plain.folder(), plain.kubeconfig(ADMIN)?);
-    let uninstall = ["uninstall", "ampacity", "--namespace", NAMESPACE, "--wait", "--timeout", "120s"];
+    let uninstall = ["uninstall", "ampacity", "--namespace", NAMESPACE, "--wait", "--timeout", "240s"];
     let before = at_rest(test).await?;
     assert_eq!(before.keys().collect::<Vec<_>>(), ["ampacity/h100-real", "ampacity/s21-0", "ampacity/s21-1"]);
     let orders = setpoints(test).await?;
@@ -109,7 +109,7 @@ pub(super) async fn uninstall(test: &Test) -> Result<()> {
         "a refusal changes nothing"
     );
     // Whoever stays after all.
-    helm.run(Some(&kubeconfig), &["rollback", "ampacity", "--namespace", NAMESPACE, "--wait", "--timeout", "120s"])?;
+    helm.run(Some(&kubeconfig), &["rollback", "ampacity", "--namespace", NAMESPACE, "--wait", "--timeout", "240s"])?;
     let status = helm.run(Some(&kubeconfig), &["status", "ampacity", "--namespace", NAMESPACE])?;
     ensure!(status.contains("STATUS: deployed"), "{status}");
     release(test)?;
