@@ -18,12 +18,18 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::{Client, ResourceExt};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Everything that one step asks takes this long at most: less than the hook's own deadline.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(100);
+/// An agent that reports by its link renews its statement at the API server once a minute, and its proof may live shorter:
+/// where nothing but a living proof of 0 W is missing, it is waited for.
+const RENEWED_WITHIN: Duration = Duration::from_secs(75);
+/// It is looked for so often: no proof lives shorter than 12 s.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// The longest note that the API server takes in an Event, bytes.
 const NOTE_MAX: usize = 1_024;
 /// The pods that the operator made for mining containers (`operator::pods`).
@@ -62,6 +68,9 @@ pub struct CheckArgs {
     /// Its UID.
     #[arg(long, env = "UNINSTALL_JOB_UID")]
     job_uid: Option<String>,
+    /// Helm's command for whoever stays after a refusal.
+    #[arg(long)]
+    stay: Option<String>,
 }
 
 /// Runs one step.
@@ -85,30 +94,47 @@ async fn client(args: &UninstallArgs) -> anyhow::Result<Client> {
 
 async fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let (client, namespace) = (client(&args.common).await?, &args.common.namespace);
-    let loads: Api<ControllableLoad> = Api::namespaced(client.clone(), namespace);
-    let loads = match loads.list(&ListParams::default()).await {
-        Ok(loads) => loads.items,
-        // The kind itself is gone, and every load with it.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
-        Err(error) => return Err(error).context("which loads there are is not known, so none is known to be released"),
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Time::new(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-    let held: Vec<Held> = loads.iter().filter_map(|load| held(load, now)).collect();
+    let (held, all) = look(&client, namespace).await?;
     if held.is_empty() {
-        println!("each of {} loads in namespace {namespace} is released: no device changes", loads.len());
+        println!("each of {all} loads in namespace {namespace} is released: no device changes");
         return Ok(ExitCode::SUCCESS);
     }
-    let text = refusal(&held, loads.len(), namespace, args.break_glass_group.as_deref());
+    let text = refusal(&held, all, namespace, args);
     println!("{text}");
     if let (Some(name), Some(uid)) = (&args.job_name, &args.job_uid) {
-        let event = event(namespace, name, uid, &note(&held, loads.len(), namespace));
+        let event = event(namespace, name, uid, &note(&held, all, namespace));
         // Who reads the log knows it all the same.
         if let Err(error) = Api::<Event>::namespaced(client, namespace).create(&PostParams::default(), &event).await {
             eprintln!("no Event could be written: {error}");
         }
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// The loads that are not released, and how many there are in all.
+async fn look(client: &Client, namespace: &str) -> anyhow::Result<(Vec<Held>, usize)> {
+    let loads: Api<ControllableLoad> = Api::namespaced(client.clone(), namespace);
+    let started = tokio::time::Instant::now();
+    let mut proved = BTreeSet::new();
+    loop {
+        let loads = match loads.list(&ListParams::default()).await {
+            Ok(loads) => loads.items,
+            // The kind itself is gone, and every load with it.
+            Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
+            Err(error) => {
+                return Err(error).context("which loads there are is not known, so none is known to be released");
+            }
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Time::new(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        proved.extend(loads.iter().filter(|load| held(load, now).is_none()).map(ResourceExt::name_any));
+        let mut held: Vec<Held> = loads.iter().filter_map(|load| held(load, now)).collect();
+        held.retain(|one| !(one.at_zero() && proved.contains(&one.name)));
+        if !held.iter().all(Held::at_zero) || held.is_empty() || started.elapsed() > RENEWED_WITHIN {
+            return Ok((held, loads.len()));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// A load that is not released.
@@ -118,45 +144,51 @@ struct Held {
     site: String,
     feeder: String,
     setpoint: Watts,
-    /// By its agent's proof; none: nobody proves anything, and it counts its nameplate.
+    /// What its agent stated last under the order that stands; none: it counts its nameplate.
     ceiling: Option<Watts>,
+    /// Whether the proof of that still lives.
+    lives: bool,
     nameplate: Watts,
 }
 
 /// What there is to say of a load that nobody released and that is not proved at 0 W.
 fn held(load: &ControllableLoad, now: Time) -> Option<Held> {
     let (spec, status) = (&load.spec, load.status.as_ref());
-    let proved = status.filter(|status| {
-        let lives = status.proof_expires.as_ref().is_some_and(|expires| time(expires) > now);
-        lives && status.order == Some(spec.order) && status.protocol == Some(PROTOCOL)
-    });
-    let ceiling = proved.and_then(|status| status.ceiling_watts).map(|watts| watts.watts());
-    let setpoint = spec.setpoint_watts.watts();
-    let at_zero = setpoint == Watts::ZERO && ceiling == Some(Watts::ZERO);
-    let word = load.annotations().get(RELEASED_BY_ANNOTATION).is_some_and(|by| !by.is_empty());
-    (!at_zero && !word).then(|| Held {
+    let stated = status.filter(|status| status.order == Some(spec.order) && status.protocol == Some(PROTOCOL));
+    let one = Held {
         name: load.name_any(),
         site: spec.budget.clone(),
         feeder: spec.feeder.clone(),
-        setpoint,
-        ceiling,
+        setpoint: spec.setpoint_watts.watts(),
+        ceiling: stated.and_then(|status| status.ceiling_watts).map(|watts| watts.watts()),
+        lives: stated.and_then(|status| status.proof_expires.as_ref()).is_some_and(|expires| time(expires) > now),
         nameplate: spec.nameplate_watts.watts(),
-    })
+    };
+    let word = load.annotations().get(RELEASED_BY_ANNOTATION).is_some_and(|by| !by.is_empty());
+    (!word && !(one.lives && one.at_zero())).then_some(one)
 }
 
 impl Held {
+    /// Ordered to nothing, and so stated.
+    fn at_zero(&self) -> bool {
+        self.setpoint == Watts::ZERO && self.ceiling == Some(Watts::ZERO)
+    }
+
     fn line(&self) -> String {
-        let Self { name, site, feeder, setpoint, ceiling, nameplate } = self;
+        let Self { name, site, feeder, setpoint, ceiling, lives, nameplate } = self;
         let place = if site == feeder { format!("site {site}") } else { format!("site {site}, feeder {feeder}") };
         match ceiling {
-            Some(ceiling) => format!("{name}: proved to draw {ceiling} at most, ordered {setpoint} ({place})"),
-            None => format!("{name}: not proved by any agent, counts its nameplate of {nameplate} ({place})"),
+            Some(ceiling) if *lives => {
+                format!("{name}: proved to draw {ceiling} at most, ordered {setpoint} ({place})")
+            }
+            Some(ceiling) => format!("{name}: last stated to draw {ceiling} at most, ordered {setpoint} ({place})"),
+            None => format!("{name}: not stated by any agent, counts its nameplate of {nameplate} ({place})"),
         }
     }
 }
 
 /// What a person reads.
-fn refusal(held: &[Held], all: usize, namespace: &str, group: Option<&str>) -> String {
+fn refusal(held: &[Held], all: usize, namespace: &str, args: &CheckArgs) -> String {
     let mut text = format!(
         "refused: {} of {all} loads in namespace {namespace} are not released. Nothing was changed.\n\n",
         held.len()
@@ -165,6 +197,7 @@ fn refusal(held: &[Held], all: usize, namespace: &str, group: Option<&str>) -> S
         let _ = writeln!(text, "  {}", one.line());
     }
     let names: Vec<&str> = held.iter().map(|one| one.name.as_str()).collect();
+    let group = args.break_glass_group.as_deref();
     let who = group.map_or_else(String::new, |group| format!(", as a member of group {group}"));
     let _ = write!(
         text,
@@ -172,9 +205,12 @@ fn refusal(held: &[Held], all: usize, namespace: &str, group: Option<&str>) -> S
          needs it. Release each, in your own name{who}:\n\n  \
          ampacity release --namespace {namespace} --by YOUR-NAME --reason WHY \\\n    {}\n\n\
          or have its agent prove 0 W: order it to nothing by a Lockout, with devices that draw nothing then.\n\
-         Then uninstall again. To stay: helm rollback, since Helm calls this release uninstalling now.",
+         Then uninstall again.",
         names.join(" \\\n    ")
     );
+    if let Some(stay) = &args.stay {
+        let _ = write!(text, " To stay, since Helm calls this release uninstalling now:\n\n  {stay}");
+    }
     text
 }
 
@@ -233,7 +269,14 @@ async fn end_agents(args: &UninstallArgs) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
     use serde_json::{Value, json};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CheckArgs,
+    }
 
     const NOW: Time = Time::seconds(1_786_741_200);
 
@@ -286,12 +329,14 @@ mod tests {
         let mut unproved = held(&load(28_000, none.clone(), json!(null)), NOW).unwrap();
         (unproved.name, unproved.feeder) = ("s21-1".into(), "yard".into());
         let both = [held(&load(20_000, none, states(20_100, 3, 60)), NOW).unwrap(), unproved];
+        let args =
+            Line::parse_from(["check", "--break-glass-group=ampacity:break-glass", "--stay=helm rollback a 1"]).args;
         assert_eq!(
-            refusal(&both, 3, "ampacity", Some("ampacity:break-glass")),
+            refusal(&both, 3, "ampacity", &args),
             "refused: 2 of 3 loads in namespace ampacity are not released. Nothing was changed.
 
   s21-0: proved to draw 20.1 kW at most, ordered 20.0 kW (site yard, feeder hall-a)
-  s21-1: not proved by any agent, counts its nameplate of 28.0 kW (site yard)
+  s21-1: not stated by any agent, counts its nameplate of 28.0 kW (site yard)
 
 Without Ampacity their devices stay as they are, and nobody lowers them when a breaker, a utility or a person needs it. Release each, in your own name, as a member of group ampacity:break-glass:
 
@@ -300,7 +345,14 @@ Without Ampacity their devices stay as they are, and nobody lowers them when a b
     s21-1
 
 or have its agent prove 0 W: order it to nothing by a Lockout, with devices that draw nothing then.
-Then uninstall again. To stay: helm rollback, since Helm calls this release uninstalling now."
+Then uninstall again. To stay, since Helm calls this release uninstalling now:
+
+  helm rollback a 1"
+        );
+        let expired = held(&load(20_000, json!({}), states(20_100, 3, 0)), NOW).unwrap();
+        assert_eq!(
+            expired.line(),
+            "s21-0: last stated to draw 20.1 kW at most, ordered 20.0 kW (site yard, feeder hall-a)"
         );
         assert_eq!(
             note(&both, 3, "ampacity"),

@@ -109,7 +109,10 @@ pub(super) async fn uninstall(test: &Test) -> Result<()> {
         "a refusal changes nothing"
     );
     // Whoever stays after all.
-    helm.run(Some(&kubeconfig), &["rollback", "ampacity", "--namespace", NAMESPACE, "--wait", "--timeout", "240s"])?;
+    helm.run(
+        Some(&kubeconfig),
+        &["rollback", "ampacity", "1", "--namespace", NAMESPACE, "--wait", "--timeout", "240s"],
+    )?;
     let status = helm.run(Some(&kubeconfig), &["status", "ampacity", "--namespace", NAMESPACE])?;
     ensure!(status.contains("STATUS: deployed"), "{status}");
     release(test)?;
@@ -174,6 +177,7 @@ async fn refused(test: &Test, screen: &str) -> Result<()> {
         "{log}"
     );
     ensure!(event.contains("UninstallRefused"), "{event}");
+    ensure!(log.ends_with("\n  helm rollback ampacity 1 --namespace ampacity\n"), "{log}");
     Ok(())
 }
 
