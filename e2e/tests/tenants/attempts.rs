@@ -1,7 +1,5 @@
 //! What the API server refuses: `tenants/attempts.yaml`, each for real, by a tenant's own account.
 
-use std::collections::BTreeMap;
-
 use ampacity_e2e::{Needs, Test, cluster_test_within};
 use anyhow::{Context, Result};
 use http::Method;
@@ -64,26 +62,16 @@ async fn send(client: &Client, how: &str, body: Option<&Value>) -> Result<Result
     }
 }
 
-/// The words of the table that stand for what only the cluster knows, each with all that it may be.
-async fn words(test: &Test) -> Result<BTreeMap<&'static str, Vec<String>>> {
+/// The words of the table that stand for what only the cluster knows.
+async fn words(test: &Test) -> Result<[(&'static str, String); 3]> {
     let own: Api<Pod> = Api::namespaced(test.admin(), TENANTS[1]);
-    let own: Vec<String> = own.list(&of_job()).await?.items.iter().map(ResourceExt::name_any).collect();
+    let own = own.list(&of_job()).await?.items.first().map(ResourceExt::name_any);
     let operators: Api<Pod> = Api::namespaced(test.admin(), NAMESPACE);
     let of = ListParams::default().labels("app.kubernetes.io/component=operator");
-    let operator = operators.list(&of).await?.items.iter().map(ResourceExt::name_any).collect();
+    let operator = operators.list(&of).await?.items.first().map(ResourceExt::name_any);
     let user = format!("User \"system:serviceaccount:{}:dev\"", TENANTS[1]);
-    let first = own.iter().take(1).cloned().collect();
-    Ok([("B-POD", first), ("ANY-POD", own), ("OP-POD", operator), ("User \"B\"", vec![user])].into())
-}
-
-/// A text of the table with the first of all that each word may be, and every text that it may be.
-fn filled(text: &str, words: &BTreeMap<&'static str, Vec<String>>) -> Vec<String> {
-    let mut all = vec![text.to_owned()];
-    for (word, is) in words {
-        all = all.iter().flat_map(|text| is.iter().map(move |one| text.replace(word, one))).collect();
-        all.dedup();
-    }
-    all
+    let pods = own.zip(operator).context("no pods")?;
+    Ok([("B-POD", pods.0), ("OP-POD", pods.1), ("User \"B\"", user)])
 }
 
 #[test]
@@ -97,17 +85,17 @@ fn what_a_tenant_may_not_do_is_refused_in_words_that_help_and_the_other_notices_
         let mut wrong = Vec::new();
         for attempt in &table.attempts {
             let (stopped, expected) = attempt.stopped()?;
-            let first = |text: &str| filled(text, &words).into_iter().next().context("no words");
-            let how = first(&attempt.how)?;
-            let body = attempt.body.as_ref().map(|body| serde_json::from_str(&first(&body.to_string())?));
-            let answer = send(cheat, &how, body.transpose()?.as_ref()).await?;
+            let filled = |text: &str| words.iter().fold(text.to_owned(), |text, (word, is)| text.replace(word, is));
+            let body = attempt.body.as_ref().map(|body| serde_json::from_str::<Value>(&filled(&body.to_string())));
+            let answer = send(cheat, &filled(&attempt.how), body.transpose()?.as_ref()).await?;
             let said = answer.map_or_else(|said| said, |_| "accepted".to_owned());
             row(&attempt.tries, &attempt.how, &stopped, &said);
-            if !filled(&expected, &words).contains(&said) {
+            let expected = filled(&expected);
+            if said != expected {
                 wrong.push(format!("{}: {said:?}, not {expected:?}", attempt.tries));
             }
             nothing_came_of_it(test, stand, &before, &attempt.tries).await?;
-            assert_eq!(has(test, TENANTS[1]).await?, own, "{}: refused means unchanged", attempt.tries);
+            assert_eq!(has(test, TENANTS[1]).await?, own, "{}: {said}, and something has changed", attempt.tries);
         }
         assert_eq!(wrong, Vec::<String>::new());
         assert!(table.attempts.len() > 40, "{}", table.attempts.len());

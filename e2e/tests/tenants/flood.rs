@@ -51,7 +51,7 @@ fn a_thousand_leases_at_once_are_answered_and_the_others_turn_takes_no_longer() 
                 all.iter().filter_map(|lease| lease.status.as_ref()?.conditions.iter().find(|c| c.type_ == "Accepted"));
             let mut reasons: Vec<String> = said.map(|c| c.reason.clone()).collect();
             reasons.sort();
-            ensure!(reasons.len() == LEASES, "{} of {}", reasons.len(), all.len());
+            ensure!(reasons.len() == LEASES, "{} of {}, turns {:?}", reasons.len(), all.len(), turns(stand).await);
             Ok(Some(reasons))
         })
         .await?;
