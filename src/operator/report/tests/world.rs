@@ -266,6 +266,16 @@ impl World {
         });
     }
 
+    /// The pods of a Job may go on for so long once they are stopped, seconds.
+    pub(in crate::operator) fn grace(&mut self, name: &str, seconds: i64) {
+        let key = Key::namespaced(Kind::Job, "tenant-a", name);
+        self.server.borrow_mut().update(&key, |object| {
+            if let Object::Job(job) = object {
+                Arc::make_mut(job).grace = Span::seconds(seconds);
+            }
+        });
+    }
+
     /// Whether a Job runs.
     pub(in crate::operator) fn job_runs(&self, name: &str) -> bool {
         let key = Key::namespaced(Kind::Job, "tenant-a", name);
