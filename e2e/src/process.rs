@@ -191,6 +191,11 @@ impl Part {
         Ok(())
     }
 
+    /// Whether it was started and not killed; it may have ended by itself.
+    pub fn is_running(&self) -> bool {
+        lock(&self.child).is_some()
+    }
+
     /// How it ended, if it has ended by itself.
     pub fn ended(&self) -> Option<ExitStatus> {
         lock(&self.child).as_mut().and_then(|child| child.try_wait().ok().flatten())

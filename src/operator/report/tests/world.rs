@@ -8,7 +8,7 @@ use crate::link::memory::{Exchange, MemoryDownlink, MemoryUplink, SharedExchange
 use crate::link::{Devices, Downlink, Report};
 use crate::market::{Asked, Feeds, Point, Source};
 use crate::operator::own::AgentPods;
-use crate::operator::{Operator, Options, Ports};
+use crate::operator::{Exit, Operator, Options, Ports};
 use crate::store::memory::{Filter, MemoryStore, Recorded, Server, SharedServer};
 use crate::store::{JobFacts, Key, Kind, NodeFacts, Object, PodFacts, Seen, Store, Write, WriteId, api_time};
 use ampacity_core::guard::HolderId;
@@ -318,14 +318,38 @@ impl World {
     /// Lets time pass, a second at a time.
     pub(in crate::operator) fn run(&mut self, seconds: i64) {
         for _ in 0..seconds {
-            self.now = self.now.after(Span::seconds(1));
-            self.server.borrow_mut().advance(self.now);
-            self.exchange.borrow_mut().advance(self.now);
-            self.agents();
-            let mut ports = Ports { store: &mut self.store, link: &mut self.link, feeds: &mut self.prices };
-            self.operator.step(&mut ports, self.now).unwrap();
-            self.feed.extend(self.operator.sites().flat_map(|site| site.feed.clone()));
+            self.second().unwrap();
         }
+    }
+
+    /// Lets a second pass.
+    pub(in crate::operator) fn second(&mut self) -> Result<(), Exit> {
+        self.now = self.now.after(Span::seconds(1));
+        self.server.borrow_mut().advance(self.now);
+        self.exchange.borrow_mut().advance(self.now);
+        self.agents();
+        let mut ports = Ports { store: &mut self.store, link: &mut self.link, feeds: &mut self.prices };
+        self.operator.step(&mut ports, self.now)?;
+        self.feed.extend(self.operator.sites().flat_map(|site| site.feed.clone()));
+        Ok(())
+    }
+
+    /// A newer version has led: the orders of every load speak this protocol.
+    pub(in crate::operator) fn speak(&mut self, protocol: i32) {
+        let mut server = self.server.borrow_mut();
+        let keys: Vec<Key> = server.of_kind(Kind::ControllableLoad).map(|object| object.key()).collect();
+        for key in keys {
+            server.update(&key, |object| {
+                if let Object::ControllableLoad(load) = object {
+                    Arc::make_mut(load).spec.protocol = protocol;
+                }
+            });
+        }
+    }
+
+    /// Whether the operator leads.
+    pub(in crate::operator) fn leads(&self) -> bool {
+        self.operator.leads().is_some()
     }
 
     fn agents(&mut self) {
