@@ -21,8 +21,7 @@ use ampacity_e2e::until;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, PostParams};
 
 use crowd::Crowd;
 use site::{BUDGET, DOES_NOT_PAY, NAMESPACE, PATIENCE, PAYS, Site, Size, clear, create_all};
@@ -36,8 +35,8 @@ const MOVES_EVERY: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(60);
 const FLIPS: usize = 6;
 const KILLS: usize = 5;
-/// What must run: 125 nodes at lowest caps. A limit of this much takes all else.
-const MUST_RUN_WATTS: i64 = 125 * (8 * 200 + 4_600);
+/// What must run: 125 nodes at lowest caps, and a thousand machines asleep. A limit of this much takes all else.
+const MUST_RUN_WATTS: i64 = 125 * (8 * 200 + 4_600) + 1_000 * 34;
 
 /// One line of the table.
 pub struct Row {
@@ -161,39 +160,26 @@ async fn lift(site: &Site, name: &str) -> Result<()> {
 }
 
 /// An urgent limit until every Job of the leases is suspended, and until their pods are gone.
-async fn suspensions(site: &Site) -> Result<[Row; 2]> {
+async fn suspensions(site: &Site, crowd: &Crowd) -> Result<[Row; 2]> {
     let jobs: Api<Job> = Api::namespaced(site.admin.clone(), "default");
-    let pods: Api<Pod> = Api::namespaced(site.admin.clone(), "default");
     let leases: Api<ComputeLease> = Api::namespaced(site.admin.clone(), "default");
     let count = i32::try_from(JOBS)?;
     leases.create(&PostParams::default(), &large::lease("train", count)?).await?;
     create_all(&jobs, (0..JOBS).map(|at| large::job(&format!("j{at}"), "train")).collect::<Result<_>>()?).await?;
-    let state = async || {
-        let all = jobs.list(&ListParams::default()).await?.items;
-        anyhow::Ok(all.iter().filter(|job| job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)).count())
-    };
-    let running = async || {
-        let all = pods.list(&ListParams::default().fields("status.phase=Running")).await?.items;
-        anyhow::Ok(all.len())
-    };
     until("every Job to run", PATIENCE, async || {
-        let (suspended, running) = (state().await?, running().await?);
-        ensure!((suspended, running) == (0, JOBS), "{suspended} suspended, {running} running");
+        let told = crowd.told();
+        ensure!(told.running.len() == JOBS && told.started.len() == JOBS, "{}", told.running.len());
         Ok(Some(()))
     })
     .await?;
     let asked = site.limit("trip", 100_000).await?;
-    let mut suspended_after = None;
-    let gone_after = until("every pod to be gone", PATIENCE, async || {
-        if suspended_after.is_none() && state().await? == JOBS {
-            suspended_after = Some(asked.elapsed());
-        }
-        let left = pods.list_metadata(&ListParams::default()).await?.items.len();
-        ensure!(left == 0 && suspended_after.is_some(), "{left} left");
-        Ok(Some(asked.elapsed()))
+    let (suspended, gone) = until("every Job suspended and every pod gone", PATIENCE, async || {
+        let told = crowd.told();
+        ensure!(told.suspended.len() == JOBS && told.pods.is_empty(), "{} left", told.pods.len());
+        Ok(told.suspended.values().copied().max().zip(told.last_gone))
     })
     .await?;
-    let suspended_after = suspended_after.context("Jobs were not suspended")?;
+    let (suspended_after, gone_after) = (suspended.duration_since(asked), gone.duration_since(asked));
     lift(site, "trip").await?;
     let clients = "operator: 32 requests at once, no rate limit; job controller: 200 a second";
     let rows = [
@@ -286,7 +272,7 @@ async fn measure() -> Result<Vec<Row>> {
     rows.push(price_ticks(&site, &crowd, &operator).await?);
     rows.push(sheds(&site, &crowd).await?);
     lift(&site, "shed").await?;
-    rows.extend(suspensions(&site).await?);
+    rows.extend(suspensions(&site, &crowd).await?);
     rows.push(failovers(&site, &crowd, (operator, port)).await?);
     Ok(rows)
 }

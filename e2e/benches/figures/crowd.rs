@@ -3,7 +3,7 @@
 //! processes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,15 @@ pub struct Told {
     pub heard: BTreeMap<String, Instant>,
     /// How many links are up.
     pub linked: usize,
+    /// Jobs of leases that are suspended, and since when.
+    pub suspended: BTreeMap<String, Instant>,
+    /// Jobs of leases that are not.
+    pub started: BTreeSet<String>,
+    /// Pods of leases that run.
+    pub running: BTreeSet<String>,
+    /// All pods of leases, and when the last one went.
+    pub pods: BTreeSet<String>,
+    pub last_gone: Option<Instant>,
 }
 
 /// The agents at work.
@@ -60,7 +69,7 @@ impl Crowd {
     ///
     /// # Errors
     /// Devices cannot be made.
-    pub fn start(client: Client, namespace: &str, tree: &Tree, folder: &PathBuf, all: Vec<Recruit>) -> Result<Self> {
+    pub fn start(client: Client, namespace: &str, tree: &Tree, folder: &Path, all: Vec<Recruit>) -> Result<Self> {
         let told = Arc::new(Mutex::new(Told::default()));
         let (wakes, woken) = mpsc::unbounded_channel();
         let mut members = Vec::with_capacity(all.len());
@@ -139,7 +148,7 @@ impl Member {
         recruit: Recruit,
         namespace: &str,
         tree: &Tree,
-        folder: &PathBuf,
+        folder: &Path,
         wakes: &mpsc::UnboundedSender<(usize, Instant)>,
     ) -> Result<Self> {
         let (now, load) = (SystemClock::default().now(), recruit.load);
@@ -156,7 +165,7 @@ impl Member {
         let agent = Agent::new(options, &devices, now).with_context(|| load.clone())?;
         let wake = Arc::new(Notify::new());
         let server_name = format!("ampacity-operator.{namespace}.svc");
-        let (folder, token, address) = (folder.clone(), recruit.token, String::new());
+        let (folder, token, address) = (folder.to_owned(), recruit.token, String::new());
         let options = LinkOptions { load: load.as_str().into(), holder, server_name, folder, token, address };
         let link = GrpcDownlink::dial(options, wake.clone());
         let wakes = wakes.clone();
@@ -228,6 +237,41 @@ fn woken(members: &mut [Member], at: usize, when: Instant, due: &mut BTreeSet<us
     }
 }
 
+fn told_of(told: &Mutex<Told>, tell: impl FnOnce(&mut Told)) {
+    tell(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+impl Told {
+    fn job(&mut self, name: &str, is_suspended: bool) {
+        if is_suspended {
+            self.started.remove(name);
+            self.suspended.entry(name.to_owned()).or_insert_with(Instant::now);
+        } else {
+            self.suspended.remove(name);
+            self.started.insert(name.to_owned());
+        }
+    }
+
+    fn pod(&mut self, name: &str, is_running: Option<bool>) {
+        match is_running {
+            Some(is_running) => {
+                self.pods.insert(name.to_owned());
+                if is_running {
+                    self.running.insert(name.to_owned())
+                } else {
+                    self.running.remove(name)
+                };
+            }
+            None => {
+                self.running.remove(name);
+                if self.pods.remove(name) {
+                    self.last_gone = Some(Instant::now());
+                }
+            }
+        }
+    }
+}
+
 /// Hands what was seen to whom it concerns.
 fn deliver(
     seen: Seen,
@@ -263,6 +307,11 @@ fn deliver(
             }
             (by_load.get(&name).copied(), Seen::Object(Object::ControllableLoad(load)))
         }
+        Seen::Object(Object::Job(job)) => return told_of(told, |told| told.job(&job.name, job.suspended)),
+        Seen::Object(Object::Pod(pod)) if pod.job.is_some() => {
+            return told_of(told, |told| told.pod(&pod.name, Some(pod.running)));
+        }
+        Seen::Gone(key) if key.kind == Kind::Pod => return told_of(told, |told| told.pod(&key.name, None)),
         Seen::Gone(key) => (of(&key), Seen::Gone(key)),
         _ => return,
     };
