@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Agent { of } => ampacity::cli::agent::act(&of),
         Command::Crds => ampacity::cli::crds::print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => {
-            let world = run::World { tick: World::tick, account: World::account };
+            let world = run::World { advance: World::advance, frame: World::frame, account: World::account };
             Ok(if args.cluster {
                 run::run(&args, |spec| cluster::world(&args, spec), world)
             } else {

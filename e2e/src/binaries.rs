@@ -1,5 +1,5 @@
 //! Finds the binaries of a control plane, of a real node and Helm, or builds them from the pinned modules of
-//! `e2e/{control-plane,helm,node,dns}/go.mod`.
+//! `e2e/{control-plane,helm,node,dns,etcd}/go.mod`.
 //!
 //! They live outside the work tree, in `$AMPACITY_E2E_CACHE` (default `~/.cache/ampacity-e2e`), in a folder
 //! named by the hash of `go.mod`, `go.sum`, the Go version and the platform: another pin gets another folder. A binary
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use program::{CHARTS, NODE, PLAIN, RUNTIME, Set};
+use program::{CHARTS, NODE, PLAIN, RUNTIME, Set, TOOLS};
 pub use program::{CONTROL_PLANE, Program};
 
 /// A build that takes longer is stuck: from empty caches two cores need about four minutes.
@@ -63,6 +63,14 @@ pub fn find_or_build_node(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
 /// As [`find_or_build`].
 pub fn helm(say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
     Ok(folder_of(&CHARTS, say)?.join(Program::Helm.name()))
+}
+
+/// etcdctl and etcdutl, built first where they are missing. See [`find_or_build`].
+///
+/// # Errors
+/// As [`find_or_build`].
+pub fn etcd_tools(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
+    Ok(Binaries(vec![(TOOLS.programs, folder_of(&TOOLS, say)?)]))
 }
 
 fn folder_of(set: &Set, say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
@@ -288,7 +296,7 @@ mod tests {
 
     #[test]
     fn every_program_is_a_tool_of_the_pinned_modules() -> Result<()> {
-        for (modules, program) in [&PLAIN, &CHARTS]
+        for (modules, program) in [&PLAIN, &CHARTS, &TOOLS]
             .into_iter()
             .chain(&NODE)
             .flat_map(|set| set.programs.iter().map(|program| (set.modules, program)))

@@ -18,6 +18,7 @@
 //! tree; [`plain`] starts them, [`node`] puts a real node beside them, [`helm`] runs Helm; [`proxy`] puts faults between a client and the API server; [`wait`] is the
 //! only way to wait. `e2e/run` does all of it with one command.
 
+pub mod bench;
 pub mod binaries;
 pub mod binary;
 pub mod definitions;

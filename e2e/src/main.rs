@@ -17,7 +17,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build what is missing of the control plane's binaries and of Helm.
+    /// Build what is missing of the control plane's binaries, of etcd's tools and of Helm.
     Build {
         /// And those of a real node.
         #[arg(long)]
@@ -43,6 +43,7 @@ fn main() -> Result<ExitCode> {
         Command::Build { node } => {
             let find = if node { binaries::find_or_build_node } else { binaries::find_or_build };
             find(&|line| println!("{line}"))?;
+            binaries::etcd_tools(&|line| println!("{line}"))?;
             binaries::helm(&|line| println!("{line}")).map(drop)
         }
         Command::Up { kubeconfig, node } => {

@@ -4,6 +4,7 @@
 
 mod access;
 mod arguments;
+mod backup;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -266,7 +267,23 @@ impl Plain {
     /// # Errors
     /// If it cannot be started.
     pub fn run(&self, name: &'static str, log: &str, kubeconfig: &Path, arguments: &[&str]) -> Result<Part> {
+        self.run_in(&[], name, log, kubeconfig, arguments)
+    }
+
+    /// The same with more in its environment.
+    ///
+    /// # Errors
+    /// As [`Plain::run`].
+    pub fn run_in(
+        &self,
+        environment: &[(&str, &Path)],
+        name: &'static str,
+        log: &str,
+        kubeconfig: &Path,
+        arguments: &[&str],
+    ) -> Result<Part> {
         let mut all = vec![format!("KUBECONFIG={}", kubeconfig.display())];
+        all.extend(environment.iter().map(|(name, value)| format!("{name}={}", value.display())));
         all.push(binary::ampacity()?.display().to_string());
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let log = self.logs().join(log);

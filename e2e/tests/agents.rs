@@ -2,8 +2,6 @@
 //! followed and proved, an agent that is killed changes nothing, the agents' pods are made and replaced, and the link
 //! between them carries what must not wait.
 
-#[path = "agents/bench.rs"]
-mod bench;
 #[path = "agents/link.rs"]
 mod link;
 #[path = "agents/pods.rs"]
@@ -12,16 +10,16 @@ mod pods;
 use std::time::Duration;
 
 use ampacity::api::{ControllableLoad, ControllableLoadStatus};
+use ampacity_e2e::bench::{
+    ASLEEP, Bench, FULL, MINERS, PROVED_WITHIN, SOON, ceiling, ended, get, holder, is_ok, load, price, site, stated,
+    told, working,
+};
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{FaultProxy, Mode, Needs, Test, cluster_test_within, definitions, until};
 use anyhow::{Context, Result, ensure};
 use kube::api::{Api, ListParams};
 
-use bench::{
-    ASLEEP, Bench, FULL, MINERS, PROVED_WITHIN, SOON, ceiling, ended, get, holder, is_ok, load, price, site, stated,
-    told, working,
-};
 use pods::{pods_are_made, pods_are_replaced};
 
 /// All of a test.

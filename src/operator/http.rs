@@ -29,7 +29,7 @@ pub trait Measured: Default + Send + Sync + 'static {
 
 impl Measured for Metrics {
     const NOT_READY: &'static str =
-        "not everything has been listed yet, or a PowerBudget is led from another namespace\n";
+        "not everything has been listed yet, a PowerBudget is led from another namespace, or a newer version has led\n";
 
     fn text(&self) -> Result<String, std::fmt::Error> {
         Self::text(self)

@@ -25,6 +25,7 @@ pub mod site;
 pub mod tables;
 pub mod tenants;
 
+use crate::api::controllable_load::PROTOCOL;
 use crate::digest::sha256_hex;
 use crate::link::Uplink;
 use crate::market::Feeds;
@@ -32,6 +33,7 @@ use crate::store::{Key, Seen, Store, Write, WriteId};
 use ampacity_core::decide::decide;
 use ampacity_core::units::{Span, Time};
 use cache::Cache;
+use kube::ResourceExt;
 use leader::{Leader, Standing};
 use own::AgentPods;
 use purpose::{Purpose, Purposed, Token, token};
@@ -75,6 +77,14 @@ pub enum Exit {
     /// The guard's account does not hold any more.
     #[error("guard: {0}")]
     Guard(#[from] ampacity_core::guard::ledger::Exit),
+    /// A newer version has led: what it ordered may mean what this one does not know (guard, rule 10).
+    #[error("load {load:?}: spec.protocol is {protocol}; this operator speaks {PROTOCOL}: run a newer one")]
+    Outdated {
+        /// The load.
+        load: String,
+        /// What its spec speaks.
+        protocol: i32,
+    },
 }
 
 /// One operator of a cluster.
@@ -140,9 +150,10 @@ impl Operator {
         self.leading.map(|epoch| (self.options.name.clone(), epoch))
     }
 
-    /// Whether everything there is has been shown to it at least once, and no other namespace's operators lead a site.
+    /// Whether everything there is has been shown to it at least once, no other namespace's operators lead a site, and no
+    /// newer version has led.
     pub fn is_ready(&self) -> bool {
-        self.cache.is_complete() && self.led_elsewhere().is_none()
+        self.cache.is_complete() && self.led_elsewhere().is_none() && self.outdated().is_none()
     }
 
     /// While it stops: how the leader's Lease stands, and nothing else.
@@ -251,10 +262,20 @@ impl Operator {
         }
     }
 
+    /// A load whose orders are of a newer protocol than this operator speaks, if there is one.
+    fn outdated(&self) -> Option<Exit> {
+        let newer = self.cache.loads().find(|load| load.spec.protocol > PROTOCOL)?;
+        Some(Exit::Outdated { load: newer.name_any(), protocol: newer.spec.protocol })
+    }
+
     /// Takes part in the election; a new leader claims everything that is known.
     fn elect(&mut self, ports: &mut Ports<'_>, now: Time) -> Result<(), Exit> {
         if !self.cache.is_complete() {
             return Ok(());
+        }
+        if let Some(outdated) = self.outdated() {
+            // Who follows goes on following: it may be the old one of an upgrade that is under way.
+            return if self.leading.is_some() { Err(outdated) } else { Ok(()) };
         }
         for site in self.sites.values() {
             let led = site.tables.as_ref().and_then(|t| t.budget.status.as_ref()?.leader.as_ref());
@@ -280,3 +301,6 @@ impl Operator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

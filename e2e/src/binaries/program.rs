@@ -10,6 +10,8 @@ pub(super) const HELM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm");
 pub(super) const RUNTIME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/node");
 /// Where `CoreDNS`' pinned module lives.
 pub(super) const DNS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dns");
+/// Where the pinned module of etcd's tools lives: with the control plane's, all of that would be built anew.
+pub(super) const BACKUPS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/etcd");
 
 /// A program of a control plane, of a node, or Helm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +48,10 @@ pub enum Program {
     HostLocal,
     /// `CoreDNS`.
     CoreDns,
+    /// etcdctl, which backs a running etcd up.
+    Etcdctl,
+    /// etcdutl, which makes an etcd's folder of a backup.
+    Etcdutl,
 }
 
 impl Program {
@@ -73,6 +79,8 @@ impl Program {
             Self::Loopback => "loopback",
             Self::HostLocal => "host-local",
             Self::CoreDns => "coredns",
+            Self::Etcdctl => "etcdctl",
+            Self::Etcdutl => "etcdutl",
         }
     }
 
@@ -95,6 +103,8 @@ impl Program {
             Self::Loopback => "github.com/containernetworking/plugins/plugins/main/loopback",
             Self::HostLocal => "github.com/containernetworking/plugins/plugins/ipam/host-local",
             Self::CoreDns => "ampacity.dev/e2e/dns",
+            Self::Etcdctl => "go.etcd.io/etcd/etcdctl/v3",
+            Self::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
         }
     }
 
@@ -129,6 +139,13 @@ pub(super) const PLAIN: Set =
     Set { name: "control plane", programs: &Program::ALL, modules: CONTROL_PLANE, takes: "about four minutes" };
 /// What the charts' tests need.
 pub(super) const CHARTS: Set = Set { name: "helm", programs: &[Program::Helm], modules: HELM, takes: "about a minute" };
+/// What the tests of backups need.
+pub(super) const TOOLS: Set = Set {
+    name: "etcd's tools",
+    programs: &[Program::Etcdctl, Program::Etcdutl],
+    modules: BACKUPS,
+    takes: "about half a minute",
+};
 /// What a real node needs. Its Kubernetes is the control plane's, from the same modules.
 pub(super) const NODE: [Set; 3] = [
     Set {

@@ -1,27 +1,22 @@
 //! The link over real TLS between real processes: tokens that the API server made for pods, certificates that the
 //! operator made, and a shed that does not wait for an API server that is frozen.
 
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use ampacity::api::{ControllableLoad, GridEvent};
-use ampacity::link::grpc::certificates::AGENT_SECRET;
-use ampacity::link::grpc::identity::AUDIENCE;
 use ampacity::store::LEADERSHIP_NAME;
 use ampacity::store::kube::LINK_ANNOTATION;
+use ampacity_e2e::bench::linked::{flags, is_linked, mounted, runs};
+use ampacity_e2e::bench::{Bench, FULL, SITE, SOON, ceiling, load, site, stated, told};
 use ampacity_e2e::binaries::Program;
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{Needs, Test, cluster_test_within, definitions, until};
-use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::authentication::v1::TokenRequest;
+use anyhow::{Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use serde_json::json;
-
-use super::bench::{Bench, FULL, SITE, SOON, ceiling, get, load, site, stated, told};
-use super::pods::phase;
 
 /// All of it.
 const LIMIT: Duration = Duration::from_secs(720);
@@ -38,43 +33,6 @@ const SHED_WITHIN: Duration = Duration::from_secs(5);
 const WALK: Duration = Duration::from_secs(4);
 /// Unaided, a node's agent writes its status every three seconds; linked, once a minute.
 const QUIET_FOR: Duration = Duration::from_secs(12);
-
-/// A pod that kwok plays, once it runs.
-async fn runs(test: &Test, name: &str) -> Result<Pod> {
-    let pods: Api<Pod> = Api::default_namespaced(test.admin());
-    until(&format!("pod {name} to run"), SOON, async || {
-        let pod = pods.get(name).await?;
-        Ok((phase(&pod) == "Running").then_some(pod))
-    })
-    .await
-}
-
-/// What the kubelet would mount into an agent's pod: a token that is bound to it, and the agents' certificate.
-async fn mounted(test: &Test, folder: &Path, pod: &Pod) -> Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let secrets: Api<Secret> = Api::default_namespaced(test.admin());
-    let secret = until("the agents' certificate", SOON, async || Ok(secrets.get_opt(AGENT_SECRET).await?)).await?;
-    for (name, data) in secret.data.unwrap_or_default() {
-        std::fs::write(folder.join(name), data.0)?;
-    }
-    let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name_any(), "uid": pod.uid()});
-    let asked = json!({"spec": {"audiences": [AUDIENCE], "expirationSeconds": 3600, "boundObjectRef": bound}});
-    let asked: TokenRequest = serde_json::from_value(asked)?;
-    let accounts: Api<ServiceAccount> = Api::default_namespaced(test.admin());
-    let given = accounts.create_token_request("default", &PostParams::default(), &asked).await?;
-    std::fs::write(folder.join("token"), given.status.context("a token request without an answer")?.token)?;
-    Ok(())
-}
-
-/// An agent's flags for the link.
-fn flags(folder: &Path) -> [String; 5] {
-    let (dir, token) = (folder.display().to_string(), folder.join("token").display().to_string());
-    ["--link".into(), "--link-tls-dir".into(), dir, "--link-token-file".into(), token]
-}
-
-async fn is_linked(port: u16) -> Result<bool> {
-    Ok(get(port, "/metrics").await?.contains("ampacity_agent_link_up 1"))
-}
 
 /// A limit of the utility's: the site has to keep it from a while after now, and then has long to respond. The leader
 /// walks down to it before it begins; by themselves agents would keep it only when the time to respond is over.

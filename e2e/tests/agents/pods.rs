@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ampacity_e2e::bench::linked::phase;
+use ampacity_e2e::bench::{Bench, PROVED_WITHIN, SITE, SOON, ended};
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{Test, until};
 use anyhow::{Result, anyhow, ensure};
@@ -9,8 +11,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
-
-use super::bench::{Bench, PROVED_WITHIN, SITE, SOON, ended};
 
 /// The agents' pods by name.
 async fn pods(test: &Test) -> Result<BTreeMap<String, Pod>> {
@@ -70,10 +70,6 @@ pub(super) async fn pods_are_replaced(
     assert!(least >= 1, "both were gone at once");
     assert!(uids(&all).iter().zip(uids(&made)).all(|(new, old)| *new != old), "nobody changes a pod's image in place");
     Ok(operator)
-}
-
-pub(super) fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
 /// What the API server holds of a pod, as far as it decides what its agent may do.

@@ -218,11 +218,7 @@ impl World {
         for value in crate::api::manifest::values("test", site).unwrap() {
             let mut value = value;
             value["apiVersion"] = "ampacity.dev/v1alpha1".into();
-            let object = match value["kind"].as_str() {
-                Some("PowerBudget") => Object::PowerBudget(Arc::new(serde_json::from_value(value).unwrap())),
-                Some("MiningFleet") => Object::MiningFleet(Arc::new(serde_json::from_value(value).unwrap())),
-                _ => Object::GpuPool(Arc::new(serde_json::from_value(value).unwrap())),
-            };
+            let object = crate::api::manifest::Object::from_value(value).unwrap().into();
             server.borrow_mut().put(object);
         }
         let labels = BTreeMap::from([("pool".to_owned(), "h100".to_owned())]);

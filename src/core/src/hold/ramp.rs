@@ -8,6 +8,9 @@ use crate::units::{Span, Time, Watts, mul_div, mul_div_up};
 
 /// A pause longer than this earns no more: a site is never moved further in one step than it moves in this time.
 pub const LONGEST_CREDIT: Span = Span::minutes(1);
+/// Credit is paid out so often. The loop also turns on every change that its own writes make: a ramp that paid by the
+/// millisecond would be walked in steps of a few watts, each a write that turns the loop again.
+pub const PAID_EVERY: Span = Span::seconds(1);
 const MS_PER_MINUTE: i64 = 60_000;
 
 /// How far awards may move, or have moved, W.
@@ -34,7 +37,11 @@ impl Rates {
     /// What the ramp allows at `now`. Nothing before anything is remembered.
     pub fn credit(&self, ramp: Option<Ramp>, now: Time) -> Credit {
         let Some(ramp) = ramp else { return Credit::default() };
-        let earned = |rate: Watts, since: Time| over(rate, now.since(since).at_least_zero()).min(self.most(rate));
+        let paid = |since: Time| {
+            let span = now.since(since).at_least_zero().get();
+            Span::new(span - span.rem_euclid(PAID_EVERY.get()))
+        };
+        let earned = |rate: Watts, since: Time| over(rate, paid(since)).min(self.most(rate));
         Credit { up: earned(self.up, ramp.up_since), down: earned(self.down, ramp.down_since) }
     }
 

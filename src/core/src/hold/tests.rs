@@ -78,6 +78,20 @@ fn a_ramp_earns_by_time_spends_by_watts_and_saves_a_minute_at_most() {
 }
 
 #[test]
+fn a_ramp_pays_once_a_second_however_often_it_is_asked_and_loses_nothing_by_it() {
+    let mut ramp = Ramp { up_since: NOW, down_since: NOW };
+    let mut moved = Vec::new();
+    for ms in (50..=3_000).step_by(50) {
+        let now = NOW.after(Span::new(ms));
+        let credit = RATES.credit(Some(ramp), now);
+        ramp = RATES.advance(Some(ramp), credit, now);
+        moved.extend((credit != Credit::default()).then_some((ms, credit.down)));
+    }
+    assert_eq!(moved, [(1_000, kw(20)), (2_000, kw(20)), (3_000, kw(20))]);
+    assert_eq!(RATES.credit(Some(ramp), NOW.after(Span::new(4_999))).down, kw(20));
+}
+
+#[test]
 fn a_block_above_a_minutes_worth_moves_once_it_is_earned() {
     let rates = Rates { largest: kw(1_800), ..RATES };
     let start = Ramp { up_since: NOW, down_since: NOW };

@@ -1,33 +1,41 @@
-//! What the tests of agents as processes share: a site, and the processes of it.
+//! What the tests of operators and agents as processes share: a small site, and the processes of it.
+
+pub mod linked;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ampacity::api::{ControllableLoad, ControllableLoadStatus, GpuPool, MiningFleet, PowerBudget};
-use ampacity_e2e::identity::ADMIN;
-use ampacity_e2e::process::Part;
-use ampacity_e2e::{Plain, Test, until};
 use anyhow::{Context, Result, ensure};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::identity::ADMIN;
+use crate::process::Part;
+use crate::{Plain, Test, until};
+
 /// What takes a take-over (10 s and settling), a proof and a wake of every machine.
-pub(super) const PROVED_WITHIN: Duration = Duration::from_secs(150);
-pub(super) const SOON: Duration = Duration::from_secs(60);
-pub(super) const MINERS: i32 = 8;
+pub const PROVED_WITHIN: Duration = Duration::from_secs(150);
+/// What takes no proof.
+pub const SOON: Duration = Duration::from_secs(60);
+/// Machines of a container.
+pub const MINERS: i32 = 8;
 /// Every machine at its highest step, W.
-pub(super) const FULL: i64 = 8 * 3_500;
+pub const FULL: i64 = 8 * 3_500;
 /// Every machine asleep, with the error that a proof counts, W.
-pub(super) const ASLEEP: i64 = 8 * 32;
+pub const ASLEEP: i64 = 8 * 32;
 
 /// Budgets are the cluster's: two operators of one cluster would both lead it, so each test has a cluster alone.
-pub(super) const SITE: &str = "bench";
+pub const SITE: &str = "bench";
 
 /// A site of so many containers and a GPU node; its objects are named after it.
-pub(super) async fn site(test: &Test, containers: i32) -> Result<()> {
+///
+/// # Errors
+/// If the API server refuses one of them.
+pub async fn site(test: &Test, containers: i32) -> Result<()> {
     let name = SITE;
     let budget = json!({
         "apiVersion": "ampacity.dev/v1alpha1", "kind": "PowerBudget", "metadata": {"name": name},
@@ -66,18 +74,28 @@ pub(super) async fn site(test: &Test, containers: i32) -> Result<()> {
 }
 
 /// Power costs this much from now on.
-pub(super) async fn price(test: &Test, usd: &str) -> Result<()> {
+///
+/// # Errors
+/// If the API server refuses that.
+pub async fn price(test: &Test, usd: &str) -> Result<()> {
     let patch = json!({"spec": {"energyPrice": {"source": {"static": {"value": usd}}}}});
     Api::<PowerBudget>::all(test.admin()).patch(SITE, &PatchParams::default(), &Patch::Merge(patch)).await?;
     Ok(())
 }
 
-pub(super) async fn load(test: &Test, name: &str) -> Result<ControllableLoad> {
+/// A load as it stands.
+///
+/// # Errors
+/// If it is not there.
+pub async fn load(test: &Test, name: &str) -> Result<ControllableLoad> {
     Ok(Api::<ControllableLoad>::default_namespaced(test.admin()).get(name).await?)
 }
 
 /// A status that states a ceiling under the order that stands, once it keeps what `is` asks of it and its setpoint.
-pub(super) async fn stated(
+///
+/// # Errors
+/// If it does not in time.
+pub async fn stated(
     test: &Test,
     name: &str,
     what: &str,
@@ -94,20 +112,31 @@ pub(super) async fn stated(
     .await
 }
 
-pub(super) fn ceiling(status: &ControllableLoadStatus) -> i64 {
+/// What a load's agent states that its devices can draw, W; the most there is where it states nothing.
+#[must_use]
+pub fn ceiling(status: &ControllableLoadStatus) -> i64 {
     status.ceiling_watts.map_or(i64::MAX, |watts| watts.0)
 }
 
-pub(super) fn holder(status: &ControllableLoadStatus) -> (String, String) {
+/// The pod and the run of the agent that holds a load.
+#[must_use]
+pub fn holder(status: &ControllableLoadStatus) -> (String, String) {
     status.holder.as_ref().map(|holder| (holder.pod.clone(), holder.uid.clone())).unwrap_or_default()
 }
 
 /// A port that is free now.
-pub(super) fn port() -> Result<u16> {
+///
+/// # Errors
+/// If there is none.
+pub fn port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-pub(super) async fn get(port: u16, path: &str) -> Result<String> {
+/// What a process answers to a GET, with its head.
+///
+/// # Errors
+/// If it does not answer.
+pub async fn get(port: u16, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
@@ -115,33 +144,67 @@ pub(super) async fn get(port: u16, path: &str) -> Result<String> {
     Ok(answer)
 }
 
-pub(super) fn is_ok(answer: &str) -> bool {
+/// Whether that says 200.
+#[must_use]
+pub fn is_ok(answer: &str) -> bool {
     answer.lines().next().is_some_and(|line| line.ends_with("200 OK"))
 }
 
 /// Where processes of one site are run from.
-pub(super) struct Bench<'a> {
-    pub(super) plain: &'a Plain,
-    pub(super) namespace: &'a str,
-    pub(super) kubeconfig: PathBuf,
+#[derive(Debug)]
+pub struct Bench<'a> {
+    /// The control plane that they talk to.
+    pub plain: &'a Plain,
+    /// Where loads and agents are.
+    pub namespace: &'a str,
+    /// By which they may do everything.
+    pub kubeconfig: PathBuf,
 }
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(test: &'a Test) -> Result<Self> {
+    /// For the site of a test.
+    ///
+    /// # Errors
+    /// If the test has no control plane of the suite's.
+    pub fn new(test: &'a Test) -> Result<Self> {
         let plain = test.plain()?;
         Ok(Self { plain, namespace: test.namespace(), kubeconfig: plain.kubeconfig(ADMIN)? })
     }
 
-    pub(super) fn operator(&self, image: &str, more: &[&str]) -> Result<Part> {
-        let address = format!("127.0.0.1:{}", port()?);
+    /// An operator whose agents' pods have this image, with more arguments.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn operator(&self, image: &str, more: &[&str]) -> Result<Part> {
+        self.operator_named("op", image, &self.kubeconfig, more)
+    }
+
+    /// The same by its name, and by a kubeconfig of its own.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn operator_named(&self, name: &str, image: &str, kubeconfig: &Path, more: &[&str]) -> Result<Part> {
+        self.operator_in(&[], name, image, kubeconfig, more)
+    }
+
+    /// The same with more in its environment.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn operator_in(
+        &self,
+        environment: &[(&str, &Path)],
+        name: &str,
+        image: &str,
+        kubeconfig: &Path,
+        more: &[&str],
+    ) -> Result<Part> {
         let mut arguments = vec![
             "operator",
             "--namespace",
             self.namespace,
             "--name",
-            "op",
-            "--http-address",
-            &address,
+            name,
             "--explain-address",
             "127.0.0.1:0",
             "--agent-image",
@@ -151,22 +214,25 @@ impl<'a> Bench<'a> {
             "--agent-device",
             "simulated",
         ];
+        let address = format!("127.0.0.1:{}", port()?);
+        if !more.contains(&"--http-address") {
+            arguments.extend(["--http-address", address.as_str()]);
+        }
         arguments.extend(more);
-        self.plain.run("operator", "operator.log", &self.kubeconfig, &arguments)
+        self.plain.run_in(environment, "operator", &format!("{name}.log"), kubeconfig, &arguments)
     }
 
-    pub(super) fn state(&self, load: &str) -> PathBuf {
+    /// The file in which the simulated devices of a load, or of a node, keep how they stand.
+    #[must_use]
+    pub fn state(&self, load: &str) -> PathBuf {
         self.plain.logs().join(format!("{load}.devices.json"))
     }
 
     /// The agent of a load by its name, or of a node.
-    pub(super) fn agent(
-        &self,
-        kind: &str,
-        (flag, of): (&str, &str),
-        kubeconfig: &Path,
-        more: &[&str],
-    ) -> Result<(Part, u16)> {
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn agent(&self, kind: &str, (flag, of): (&str, &str), kubeconfig: &Path, more: &[&str]) -> Result<(Part, u16)> {
         let port = port()?;
         let (pod, address) = (format!("{of}-agent"), format!("127.0.0.1:{port}"));
         let state = self.state(of).display().to_string();
@@ -191,20 +257,30 @@ impl<'a> Bench<'a> {
         Ok((self.plain.run(name, &format!("{of}-{port}.log"), kubeconfig, &arguments)?, port))
     }
 
-    pub(super) fn miner(&self, load: &str) -> Result<(Part, u16)> {
+    /// The agent of a container.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn miner(&self, load: &str) -> Result<(Part, u16)> {
         self.agent("miner", ("--load", load), &self.kubeconfig, &[])
     }
 }
 
 /// How a process ended, and the last that it said.
-pub(super) async fn ended(part: &Part) -> Result<(Option<i32>, String)> {
+///
+/// # Errors
+/// If it does not end soon.
+pub async fn ended(part: &Part) -> Result<(Option<i32>, String)> {
     let code = until("the end of a process", SOON, async || Ok(part.ended())).await?.code();
     let words = part.last_words(1);
     Ok((code, words.trim().to_owned()))
 }
 
 /// How many machines the file says are at work.
-pub(super) fn working(state: &Path) -> Result<i64> {
+///
+/// # Errors
+/// If there is no such file.
+pub fn working(state: &Path) -> Result<i64> {
     let state: Value = serde_json::from_slice(&std::fs::read(state)?)?;
     let runs = state.get("limiters").and_then(Value::as_array).cloned().unwrap_or_default();
     let capped = |run: &&Value| run.pointer("/1/Watts").is_some_and(Value::is_i64);
@@ -212,7 +288,10 @@ pub(super) fn working(state: &Path) -> Result<i64> {
 }
 
 /// What an agent was told to stay under, by its metrics, W.
-pub(super) async fn told(port: u16) -> Result<i64> {
+///
+/// # Errors
+/// If it does not say.
+pub async fn told(port: u16) -> Result<i64> {
     let metrics = get(port, "/metrics").await?;
     let line = metrics.lines().find(|line| line.starts_with("ampacity_agent_limit_watts{"));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).context("no limit")
