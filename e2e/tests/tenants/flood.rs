@@ -14,7 +14,7 @@ use super::{LIMIT, has, nothing_came_of_it, row};
 
 const LEASES: usize = 1_000;
 /// Requests of the tenant under way at once.
-const AT_ONCE: usize = 50;
+const AT_ONCE: usize = 16;
 /// The API server takes some 3 ms for each request and as much for each answer, on a core of its own.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(240);
 /// How long a turn of the loop may take, s: what the others' sheds wait for at most, beside their own.
