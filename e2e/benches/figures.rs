@@ -1,8 +1,8 @@
 //! The figures on a real API server, beside what is to be reached: `cargo bench -p ampacity-e2e --bench figures`.
 //!
 //! etcd, the API server, the controllers, kwok, the operator and all agents share this machine's cores: what each spent
-//! of them stands beside the figures. `-- --large` measures 10,000 loads, leases and Jobs as well, in some twenty minutes
-//! more. The operator's own bound is 32 requests under way and none a second; the suite's job controller has 200 a second.
+//! of them stands beside the figures. `-- --large` measures 10,000 loads and leases as well; `-- --small` only shows that
+//! all of it works. The operator's own bound is 32 requests under way and none a second; the suite's job controller has 200 a second.
 
 #[path = "figures/crowd.rs"]
 mod crowd;
@@ -26,18 +26,15 @@ use kube::api::{Api, PostParams};
 use crowd::Crowd;
 use site::{BUDGET, DOES_NOT_PAY, NAMESPACE, PATIENCE, PAYS, Site, Size, clear, create_all};
 
-const CONTAINERS: usize = 1_000;
-const NODES: usize = 125;
-const JOBS: usize = 1_000;
+const USUAL: Size = Size { containers: 1_000, nodes: 125, jobs: 1_000 };
+/// Whether all of it works, in a few minutes and without a figure that says anything.
+const SMALL: Size = Size { containers: 20, nodes: 4, jobs: 24 };
 /// Prices move so often while nothing is to come of it, for so long.
 const WITHIN_DEAD_BAND: [&str; 2] = ["25.00", "25.30"];
 const MOVES_EVERY: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(60);
 const FLIPS: usize = 6;
 const KILLS: usize = 5;
-/// What must run: 125 nodes at lowest caps, and a thousand machines asleep. A limit of this much takes all else.
-const MUST_RUN_WATTS: i64 = 125 * (8 * 200 + 4_600) + 1_000 * 34;
-
 /// One line of the table.
 pub struct Row {
     pub what: String,
@@ -99,11 +96,15 @@ fn setpoints(crowd: &Crowd) -> BTreeMap<String, (i64, Instant)> {
 }
 
 /// Waits until every container's setpoint is as wanted.
-async fn ordered(crowd: &Crowd, what: &str, is: impl Fn(i64) -> bool) -> Result<BTreeMap<String, (i64, Instant)>> {
+async fn ordered(
+    (site, crowd): (&Site, &Crowd),
+    what: &str,
+    is: impl Fn(i64) -> bool,
+) -> Result<BTreeMap<String, (i64, Instant)>> {
     until(what, PATIENCE, async || {
         let all = setpoints(crowd);
         let right = all.values().filter(|(watts, _)| is(*watts)).count();
-        ensure!(right == CONTAINERS, "{right} of {}", all.len());
+        ensure!(right == site.size.containers, "{right} of {}", all.len());
         Ok(Some(all))
     })
     .await
@@ -120,7 +121,7 @@ async fn price_ticks(site: &Site, crowd: &Crowd, operator: &Part) -> Result<Row>
     for flip in 0..FLIPS {
         let down = flip % 2 == 0;
         let asked = site.price(if down { DOES_NOT_PAY } else { PAYS }).await?;
-        let orders = ordered(crowd, "every order of a price tick", |watts| (watts >= 1_855) != down).await?;
+        let orders = ordered((site, crowd), "every order of a price tick", |watts| (watts >= 1_855) != down).await?;
         ensure!(orders.values().all(|(_, at)| *at > asked), "an order that is older than its price");
         let times = after(asked, orders.values().map(|(_, at)| *at));
         longest.extend(times.iter().copied().reduce(f64::max));
@@ -131,26 +132,28 @@ async fn price_ticks(site: &Site, crowd: &Crowd, operator: &Part) -> Result<Row>
     let spent = from.since(site, operator).await?;
     let until_last = told(longest)?;
     let measured = format!("{}; until the last of a tick: {until_last}; {spent}", told(all)?);
-    Ok(row("price tick → all orders accepted, 1,000 loads", "p99 ≤ 3 s", measured))
+    let what = format!("price tick → all orders accepted, {} loads", site.size.containers);
+    Ok(row(&what, "p99 ≤ 3 s", measured))
 }
 
 /// An urgent limit until every container's agent has heard its shed over TLS.
 async fn sheds(site: &Site, crowd: &Crowd) -> Result<Row> {
     crowd.told().heard.clear();
-    let asked = site.limit("shed", MUST_RUN_WATTS).await?;
+    let asked = site.limit("shed", site.size.must_run_watts()?).await?;
     let heard = until("every agent to hear its shed", PATIENCE, async || {
         let told = crowd.told();
         let heard: Vec<Instant> =
             told.heard.iter().filter(|(name, _)| name.starts_with("s21-")).map(|(_, at)| *at).collect();
-        ensure!(heard.len() == CONTAINERS, "{}", heard.len());
+        ensure!(heard.len() == site.size.containers, "{}", heard.len());
         Ok(Some(heard))
     })
     .await?;
     ensure!(heard.iter().all(|at| *at > asked), "heard before it was asked");
-    let orders = ordered(crowd, "the orders behind them", |watts| watts < 1_855).await?;
+    let orders = ordered((site, crowd), "the orders behind them", |watts| watts < 1_855).await?;
     let written = told(after(asked, orders.values().map(|(_, at)| *at)))?;
     let measured = format!("{}; the orders behind them accepted: {written}", told(after(asked, heard.into_iter()))?);
-    Ok(row("urgent limit → shed at every agent over the stream, 1,000 loads", "p99 ≤ 250 ms", measured))
+    let what = format!("urgent limit → shed at every agent over the stream, {} loads", site.size.containers);
+    Ok(row(&what, "p99 ≤ 250 ms", measured))
 }
 
 async fn lift(site: &Site, name: &str) -> Result<()> {
@@ -163,19 +166,19 @@ async fn lift(site: &Site, name: &str) -> Result<()> {
 async fn suspensions(site: &Site, crowd: &Crowd) -> Result<[Row; 2]> {
     let jobs: Api<Job> = Api::namespaced(site.admin.clone(), "default");
     let leases: Api<ComputeLease> = Api::namespaced(site.admin.clone(), "default");
-    let count = i32::try_from(JOBS)?;
+    let (all, count) = (site.size.jobs, i32::try_from(site.size.jobs)?);
     leases.create(&PostParams::default(), &large::lease("train", count)?).await?;
-    create_all(&jobs, (0..JOBS).map(|at| large::job(&format!("j{at}"), "train")).collect::<Result<_>>()?).await?;
+    create_all(&jobs, (0..all).map(|at| large::job(&format!("j{at}"), "train")).collect::<Result<_>>()?).await?;
     until("every Job to run", PATIENCE, async || {
         let told = crowd.told();
-        ensure!(told.running.len() == JOBS && told.started.len() == JOBS, "{}", told.running.len());
+        ensure!(told.running.len() == all && told.started.len() == all, "{}", told.running.len());
         Ok(Some(()))
     })
     .await?;
     let asked = site.limit("trip", 100_000).await?;
     let (suspended, gone) = until("every Job suspended and every pod gone", PATIENCE, async || {
         let told = crowd.told();
-        ensure!(told.suspended.len() == JOBS && told.pods.is_empty(), "{} left", told.pods.len());
+        ensure!(told.suspended.len() == all && told.pods.is_empty(), "{} left", told.pods.len());
         Ok(told.suspended.values().copied().max().zip(told.last_gone))
     })
     .await?;
@@ -184,11 +187,15 @@ async fn suspensions(site: &Site, crowd: &Crowd) -> Result<[Row; 2]> {
     let clients = "operator: 32 requests at once, no rate limit; job controller: 200 a second";
     let rows = [
         row(
-            "urgent limit → all affected Jobs suspended, 1,000",
+            &format!("urgent limit → all affected Jobs suspended, {all}"),
             "≤ 5 s",
             format!("{:.2} s ({clients})", suspended_after.as_secs_f64()),
         ),
-        row("the same → their pods gone (kwok), 1,000", "≤ 10 s", format!("{:.2} s", gone_after.as_secs_f64())),
+        row(
+            &format!("the same → their pods gone (kwok), {all}"),
+            "≤ 10 s",
+            format!("{:.2} s", gone_after.as_secs_f64()),
+        ),
     ];
     leases.delete("train", &kube::api::DeleteParams::default()).await?;
     clear(&jobs).await?;
@@ -214,12 +221,16 @@ async fn steady(site: &Site, crowd: &Crowd, operator: &Part, port: u16) -> Resul
     let after = setpoints(crowd);
     let moved = before.iter().filter(|(name, order)| after.get(*name).map(|now| now.0) != Some(order.0)).count();
     ensure!(moved == 0, "{moved} setpoints moved within the dead band");
-    ensure!(after.len() == CONTAINERS && moves > 8, "{} loads, {moves} moves", after.len());
+    ensure!(after.len() == site.size.containers && moves > 8, "{} loads, {moves} moves", after.len());
     let (all, own) = ((to.writes - from.writes) / seconds, (own_to - own_from) / seconds);
     let share = (to.operator - from.operator) / seconds * 100.0;
     let memory = operator.resident_bytes().context("no operator")? / (1 << 20);
     Ok(vec![
-        row("steady, 1,000 loads, prices in the dead band: all writes", "≤ 25 a second", format!("{all:.1} a second")),
+        row(
+            &format!("steady, {} loads, prices in the dead band: all writes", site.size.loads()),
+            "≤ 25 a second",
+            format!("{all:.1} a second"),
+        ),
         row("the same: the operator's writes", "≤ 1 a second", format!("{own:.2} a second")),
         row("the same: the operator's processor", "≤ 5 % of a core", format!("{share:.1} %")),
         row("the same: the operator's memory", "≤ 256 MiB", format!("{memory} MiB")),
@@ -261,12 +272,12 @@ async fn failovers(site: &Site, crowd: &Crowd, first: (Part, u16)) -> Result<Row
     Ok(row("failover, kill → next decision", "≤ 15 s", told(times)?))
 }
 
-async fn measure() -> Result<Vec<Row>> {
+async fn measure(size: Size) -> Result<Vec<Row>> {
     let began = Instant::now();
-    let site = Site::new(Size { containers: CONTAINERS, nodes: NODES }).await?;
+    let site = Site::new(size).await?;
     let (operator, port) = site.operator("op-a")?;
     let crowd = site.crowd().await?;
-    ordered(&crowd, "every container at full power", |watts| watts >= 3_500).await?;
+    ordered((&site, &crowd), "every container at full power", |watts| watts >= 3_500).await?;
     eprintln!("{} loads at work after {:.0} s", site.size.loads(), began.elapsed().as_secs_f64());
     let mut rows = steady(&site, &crowd, &operator, port).await?;
     rows.push(price_ticks(&site, &crowd, &operator).await?);
@@ -279,9 +290,9 @@ async fn measure() -> Result<Vec<Row>> {
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let is_large = std::env::args().any(|argument| argument == "--large");
-    let mut rows = runtime.block_on(measure())?;
-    if is_large {
+    let is_asked = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let mut rows = runtime.block_on(measure(if is_asked("--small") { SMALL } else { USUAL }))?;
+    if is_asked("--large") {
         rows.extend(runtime.block_on(large::measure())?);
     }
     let cores = std::thread::available_parallelism()?;

@@ -66,7 +66,7 @@ pub fn job(name: &str, lease: &str) -> Result<Job> {
 /// and has claimed them, how long it turns, and what it holds.
 pub async fn measure() -> Result<Vec<Row>> {
     // Two thousand containers to a fleet, and two hundred and fifty nodes, whose GPUs the leases share.
-    let site = Site::new(Size { containers: LOADS - 250, nodes: 250 }).await?;
+    let site = Site::new(Size { containers: LOADS - 250, nodes: 250, jobs: 0 }).await?;
     let (maker, _) = site.operator("op-a")?;
     drop(site.born().await?);
     let leases: Api<ComputeLease> = Api::namespaced(site.admin.clone(), "default");

@@ -45,11 +45,18 @@ pub struct Size {
     pub containers: usize,
     /// GPU nodes of eight GPUs.
     pub nodes: usize,
+    /// Jobs of one GPU.
+    pub jobs: usize,
 }
 
 impl Size {
     pub const fn loads(self) -> usize {
         self.containers + self.nodes
+    }
+
+    /// What must run: nodes at lowest caps, and machines asleep. A limit of this much takes all else.
+    pub fn must_run_watts(self) -> Result<i64> {
+        Ok(i64::try_from(self.nodes)? * (8 * 200 + 4_600) + i64::try_from(self.containers)? * 34 + 1_000)
     }
 }
 
