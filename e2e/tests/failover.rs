@@ -40,9 +40,10 @@ macro_rules! scenes {
     };
 }
 
-/// TEMPORARY
+/// Scenes that a person asks for: `AMPACITY_E2E_SCENES=frozen,cut_off` runs those whose name contains one of the words.
+/// `e2e/run` asks for none, and so runs all.
 fn wanted(scene: &str) -> bool {
-    std::env::var("SCENES").map_or(true, |all| all.split(',').any(|one| scene.contains(one)))
+    std::env::var("AMPACITY_E2E_SCENES").map_or(true, |words| words.split(',').any(|word| scene.contains(word)))
 }
 
 fn say(site: &Site<'_>) -> Result<()> {

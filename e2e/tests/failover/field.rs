@@ -120,8 +120,7 @@ pub(crate) async fn clock_stepped(site: &mut Site<'_>) -> Result<()> {
 
     std::fs::write(&step, format!("{STEP_SECONDS}"))?;
     let forth = Instant::now();
-    let (code, said) = ended(&site.operator(stepped)?.part).await?;
-    ensure!(code == Some(3) && said.contains("leadership lost"), "{scene}: {code:?} {said}");
+    site.exits(scene, stepped, "leadership lost").await?;
     let first = site.orders.first_above(epoch, SOON).await?;
     figure("clock_set_forth_to_next_decision", before(first.at, forth)?.as_secs_f64(), "seconds");
     ensure!(before(first.at, forth)? <= Duration::from_secs(15), "{scene}");
@@ -281,8 +280,7 @@ pub(crate) async fn newer_version_led(site: &mut Site<'_>) -> Result<()> {
     let loads: Api<ControllableLoad> = Api::default_namespaced(site.test.admin());
     loads.patch(load, &PatchParams::default(), &Patch::Merge(patch)).await?;
     let why = format!("load {load:?}: spec.protocol is {}; this", PROTOCOL + 1);
-    let (code, said) = ended(&site.operator(leader)?.part).await?;
-    ensure!(code == Some(3) && said.contains(&why), "{scene}: {code:?} {said}");
+    site.exits(scene, leader, &why).await?;
     let agent = site.agents.iter().find(|agent| agent.load == load).context("no agent")?;
     let (code, said) = ended(&agent.part).await?;
     ensure!(code == Some(2) && said.contains(&why), "{scene}: {code:?} {said}");

@@ -1,6 +1,8 @@
 //! What stands at the API server, followed from outside: every order of every load, and who leads.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -173,9 +175,15 @@ impl Kept {
     }
 }
 
-/// A figure, for whoever reads the output of a run.
+/// A figure, for whoever reads the output of a run; `e2e/run` keeps them.
 pub(crate) fn figure(name: &str, value: f64, unit: &str) {
-    eprintln!("FIGURE {name} {value:.2} {unit}");
+    let line = format!("FIGURE {name} {value:.2} {unit}\n");
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("AMPACITY_E2E_FIGURES") {
+        // In one write, since other tests append at the same time. A figure that cannot be kept was printed.
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        drop(file.and_then(|mut file| file.write_all(line.as_bytes())));
+    }
 }
 
 /// The median and the worst of times.

@@ -46,6 +46,8 @@ pub(crate) const STEP: i64 = 1_645;
 pub(crate) const PROOF: Duration = Duration::from_secs(20);
 /// How much the watches' clock skew adds to that (the operator's own).
 pub(crate) const SKEW: Duration = Duration::from_secs(5);
+/// What was under way when an operator ended may be told of after that.
+const LAST_WORDS: usize = 40;
 /// Orders rest for so long, and the site is at rest.
 const REST: Duration = Duration::from_secs(4);
 pub(crate) const IMAGE: &str = "registry.example/ampacity:1";
@@ -194,6 +196,17 @@ impl<'a> Site<'a> {
 
     pub(crate) fn operator(&self, place: usize) -> Result<&Operator> {
         self.operators.get(place).context("one of two operators")
+    }
+
+    /// Waits until an operator has ended as one that must be started afresh, and said `why` at the end. Gives when.
+    pub(crate) async fn exits(&self, scene: &str, place: usize, why: &str) -> Result<Instant> {
+        let part = &self.operator(place)?.part;
+        let (code, _) = ended(part).await?;
+        let at = Instant::now();
+        let words = part.last_words(LAST_WORDS);
+        let said = words.lines().rev().find(|line| line.contains("exiting")).unwrap_or_default();
+        ensure!(code == Some(3) && said.contains(why), "{scene}: {code:?} {words}");
+        Ok(at)
     }
 
     /// Starts every operator that has ended, as a kubelet would. Gives how many there were.
