@@ -165,7 +165,8 @@ fn held(load: &ControllableLoad, now: Time) -> Option<Held> {
         nameplate: spec.nameplate_watts.watts(),
     };
     let word = load.annotations().get(RELEASED_BY_ANNOTATION).is_some_and(|by| !by.is_empty());
-    (!word && !(one.lives && one.at_zero())).then_some(one)
+    let released = word || (one.lives && one.at_zero());
+    (!released).then_some(one)
 }
 
 impl Held {
