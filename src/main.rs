@@ -32,6 +32,14 @@ enum Command {
     Explain(ampacity::cli::explain::ExplainArgs),
     /// Runs the operator in a cluster.
     Operator(ampacity::cli::operator::OperatorArgs),
+    /// Gives a person's word that loads are theirs from now on and not Ampacity's, or takes it back.
+    Release(ampacity::cli::release::ReleaseArgs),
+    /// Runs in the chart's uninstall hooks.
+    Uninstall {
+        /// Which step.
+        #[command(subcommand)]
+        step: ampacity::cli::uninstall::UninstallCommand,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -39,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Agent { of } => ampacity::cli::agent::act(&of),
         Command::Crds => ampacity::cli::crds::print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => {
-            let world = run::World { tick: World::tick, account: World::account };
+            let world = run::World { advance: World::advance, frame: World::frame, account: World::account };
             Ok(if args.cluster {
                 run::run(&args, |spec| cluster::world(&args, spec), world)
             } else {
@@ -48,5 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Explain(args) => ampacity::cli::explain::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Operator(args) => ampacity::cli::operator::operate(&args),
+        Command::Release(args) => ampacity::cli::release::release(&args).map(|()| ExitCode::SUCCESS),
+        Command::Uninstall { step } => ampacity::cli::uninstall::uninstall(&step),
     }
 }

@@ -1,5 +1,6 @@
 //! Helm, run as people run it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -41,12 +42,37 @@ impl Helm {
     ///
     /// # Errors
     /// If it does not fail.
-    pub fn refused(&self, arguments: &[&str]) -> Result<String> {
-        let done = self.start(None, arguments)?;
+    pub fn refused(&self, kubeconfig: Option<&Path>, arguments: &[&str]) -> Result<String> {
+        let done = self.start(kubeconfig, arguments)?;
         if done.status.success() {
             bail!("helm {} succeeded, and was to be refused", arguments.join(" "));
         }
         String::from_utf8(done.stderr).context("what helm printed")
+    }
+
+    /// Copies the charts into `folder`, which must not exist, as they would be of another version.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written, or a chart does not say its version where it is looked for.
+    pub fn charts_of(version: &str, folder: &Path) -> Result<()> {
+        for chart in ["ampacity", "ampacity-crds"] {
+            copy(&Path::new(CHARTS).join(chart), &folder.join(chart))?;
+            let path = folder.join(chart).join("Chart.yaml");
+            let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            let is = |line: &&str| line.starts_with("version: ") || line.starts_with("appVersion: ");
+            let lines: Vec<String> = text
+                .lines()
+                .map(|line| match line.split_once(' ') {
+                    Some((key, _)) if is(&line) => format!("{key} {version}\n"),
+                    _ => format!("{line}\n"),
+                })
+                .collect();
+            if text.lines().filter(is).count() != 2 {
+                bail!("{}: one version and one appVersion are looked for", path.display());
+            }
+            fs::write(&path, lines.concat()).with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(())
     }
 
     fn start(&self, kubeconfig: Option<&Path>, arguments: &[&str]) -> Result<Output> {
@@ -59,4 +85,18 @@ impl Helm {
         helm.current_dir(CHARTS).args(arguments).stdin(Stdio::null());
         helm.output().with_context(|| format!("running helm {}", arguments.join(" ")))
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let entry = entry?.path();
+        let to = to.join(entry.file_name().unwrap_or_default());
+        if entry.is_dir() {
+            copy(&entry, &to)?;
+        } else {
+            fs::copy(&entry, &to).with_context(|| format!("copying {}", entry.display()))?;
+        }
+    }
+    Ok(())
 }

@@ -217,6 +217,20 @@ impl Part {
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
     }
 
+    /// What it has spent of the processors since it was started, in user and in kernel mode, seconds; `None` where the
+    /// system does not say (or it is not running).
+    #[must_use]
+    pub fn cpu_seconds(&self) -> Option<f64> {
+        // Linux shows every process's time in hundredths of a second, whatever its own clock (proc_pid_stat(5)).
+        const TICKS_A_SECOND: f64 = 100.0;
+        let id = lock(&self.child).as_ref()?.id();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // After the program's name, which may hold anything but ends with the last bracket: state, then eleven more.
+        let mut times = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut next = || times.next()?.parse::<f64>().ok();
+        Some((next()? + next()?) / TICKS_A_SECOND)
+    }
+
     /// The last lines that it printed, for an error's text.
     #[must_use]
     pub fn last_words(&self, lines: usize) -> String {

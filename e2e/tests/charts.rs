@@ -169,7 +169,7 @@ fn wrong_values_are_refused_by_their_names() -> Result<()> {
             arguments.extend(["--set-json".to_owned(), format!("{key}={value}")]);
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let words = helm.refused(&arguments)?;
+        let words = helm.refused(None, &arguments)?;
         assert!(words.contains(said), "{case}\n{words}");
     }
     Ok(())

@@ -62,7 +62,8 @@ fn manifest(facts: &JobFacts) -> Result<Job, serde_json::Error> {
             "suspend": facts.suspended, "parallelism": facts.parallelism,
             "template": {
                 "metadata": {"labels": {"ampacity.dev/lease": facts.lease}},
-                "spec": {"restartPolicy": "Never", "containers": [container]},
+                "spec": {"restartPolicy": "Never", "containers": [container],
+                         "terminationGracePeriodSeconds": facts.grace.whole_seconds()},
             },
         },
     }))

@@ -68,6 +68,15 @@ impl SettingError {
     pub const fn may_pass(&self) -> bool {
         !matches!(self, Self::Wrong(_))
     }
+
+    /// Whether the API server was asked and there is nothing to hold: the node belongs to no pool yet.
+    ///
+    /// Such an agent is ready. Its pods come with the chart, loads with a site that is applied later: waiting for a load,
+    /// `helm install --wait` would never end, and a node that joins no pool would hold up the roll-out to those that did.
+    /// Nothing is credited for it: what frees watts is a ceiling that was stated, never a pod that is ready.
+    pub const fn holds_nothing(&self) -> bool {
+        matches!(self, Self::NoLoadYet { .. })
+    }
 }
 
 /// Reads what an agent of `kind` needs.

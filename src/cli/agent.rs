@@ -238,20 +238,20 @@ async fn ask(
     let mut told = String::new();
     loop {
         let asked = tokio::time::timeout(ASK_WITHIN, setting::read(client, &args.namespace, which, kind));
-        let why = tokio::select! {
+        let (why, ready) = tokio::select! {
             () = &mut *stop => return Ok(None),
             answer = asked => match answer {
                 Ok(Ok(setting)) => return Ok(Some(setting)),
-                Ok(Err(error)) if error.may_pass() => error.to_string(),
+                Ok(Err(error)) if error.may_pass() => (error.to_string(), error.holds_nothing()),
                 Ok(Err(error)) => return Err(error),
-                Err(_) => format!("the API server did not answer within {} s", ASK_WITHIN.as_secs()),
+                Err(_) => (format!("the API server did not answer within {} s", ASK_WITHIN.as_secs()), false),
             },
         };
         if why != told {
             tracing::warn!(why, "in the dark: the devices stay as they are");
             told = why;
         }
-        health.turned(false);
+        health.turned(ready);
         tokio::select! {
             () = &mut *stop => return Ok(None),
             () = tokio::time::sleep(ASK_AGAIN) => {}

@@ -2,6 +2,7 @@
 
 mod reach;
 
+use super::cluster::ClusterArgs;
 use crate::api::check::Schemas;
 use crate::api::manifest;
 use crate::operator::explain::{BODY_MAX, Explanation, Subject, WhatIf, explanation_text, what_if_text};
@@ -38,12 +39,8 @@ pub struct ExplainArgs {
     /// How the answer is written.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
-    /// The kubeconfig; left out, KUBECONFIG or the one in the home folder.
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig; left out, its current one.
-    #[arg(long)]
-    context: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Namespace of the operator.
     #[arg(long, default_value = "ampacity")]
     operator_namespace: String,

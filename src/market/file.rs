@@ -133,9 +133,12 @@ fn lay_out(path: &str, headers: &[String], first: &csv::StringRecord, columns: &
     let number = |position: usize| first.get(position).is_some_and(|cell| millionths(cell).is_some());
     let value = match &columns.value {
         Some(name) => named(name)?,
-        None => ((time + 1)..headers.len())
-            .find(|&p| number(p))
-            .ok_or_else(|| shape(format!("has no column of numbers after {:?}", headers.get(time))))?,
+        None => ((time + 1)..headers.len()).find(|&p| number(p)).ok_or_else(|| {
+            let line = first.position().map_or(0, csv::Position::line);
+            let cells: Vec<String> = first.iter().skip(time + 1).map(|cell| format!("{cell:?}")).collect();
+            let after = headers.get(time).map(String::as_str).unwrap_or_default();
+            shape(format!("line {line} has no number after column {after:?}: {}", cells.join(", ")))
+        })?,
     };
     let repeat = columns.repeat.as_ref().map(named).transpose()?;
     let zone = match &columns.zone {
@@ -242,6 +245,13 @@ mod tests {
             error.unwrap_err().to_string(),
             "p.csv: line 2, column \"time\": \"yesterday\" is no time such as 2024-06-01T05:00Z or 2024-06-01"
         );
+    }
+
+    #[test]
+    fn a_first_row_without_a_number_is_told_with_what_stands_there() {
+        let error = parse("p.csv", "time,zone,usd\n2024-06-01T05:00Z,west,ten\n", &Columns::default());
+        let told = "p.csv: line 2 has no number after column \"time\": \"west\", \"ten\"";
+        assert_eq!(error.unwrap_err().to_string(), told);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -78,9 +78,9 @@ pub struct Metrics {
     looked: Mutex<Option<Time>>,
 }
 
-/// 1 ms to 8 s: a tick is to take milliseconds, a write gives up at 5 s.
+/// 1 ms to 10 s: a tick is to take milliseconds and at most 100, a write gives up at 5 s.
 fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.001, 2.0, 14))
+    Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0])
 }
 
 impl Default for Metrics {

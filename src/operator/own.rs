@@ -48,11 +48,12 @@ pub(super) fn births(site: &mut Site, options: &Options, now: Time) -> Vec<Purpo
     for (at, row) in site.rows.iter().enumerate().filter(|(_, row)| !row.released) {
         let load = LoadId(u32::try_from(at).unwrap_or(u32::MAX));
         let bound = ledger.bound(load, now);
-        let at_zero = bound.watts == Watts::ZERO && bound.basis == Basis::Known;
-        if row.leaving && at_zero {
+        // Guard rule 6: by proof, or on a named person's word.
+        let may_go = row.word || (bound.watts == Watts::ZERO && bound.basis == Basis::Known);
+        if row.leaving && may_go {
             let release = Purpose::Release { site: site.name.clone(), load };
             writes.push((Write::Finalizer { key: row.key.clone(), present: false }, release));
-        } else if row.member == Member::Retired && at_zero {
+        } else if row.member == Member::Retired && may_go {
             writes.push((Write::Delete(row.key.clone()), Purpose::Other));
         }
     }

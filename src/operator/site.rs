@@ -48,8 +48,10 @@ pub struct LoadRow {
     pub report: Option<(Arc<Report>, Time)>,
     /// It is being deleted.
     pub leaving: bool,
-    /// Proved at 0 W, or a named person gave their word: when it is gone, it counts nothing.
+    /// Proved at 0 W, or gone on a person's word: it counts nothing.
     pub released: bool,
+    /// A named person gave their word for it, and may take it back while it stands: when it is gone, it counts nothing.
+    pub word: bool,
 }
 
 /// One site.
@@ -259,8 +261,9 @@ impl Site {
         let Some(row) = self.rows.get_mut(id.index()) else { return Ok(()) };
         if let Some(load) = load {
             row.leaving = load.metadata.deletion_timestamp.is_some();
-            row.released |= load.annotations().contains_key(crate::api::RELEASED_BY_ANNOTATION);
+            row.word = load.annotations().get(crate::api::RELEASED_BY_ANNOTATION).is_some_and(|by| !by.is_empty());
         }
+        row.released |= row.word && load.is_none();
         let gone = load.is_none() && row.released;
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         if gone {
@@ -293,6 +296,7 @@ impl Site {
             report: None,
             leaving: false,
             released: false,
+            word: false,
         };
         self.rows.push(row);
         self.ids.insert(name, id);

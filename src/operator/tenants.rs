@@ -3,6 +3,8 @@
 //! A lease's Jobs are created suspended and run while its grant covers them. Nobody but the operator flips the switch:
 //! whatever else flipped it is flipped back in the next turn. The state of a Job frees no watt; node caps do.
 
+mod grace;
+
 use super::cache::Cache;
 use super::leases;
 use super::reason::{Names, sentence};
@@ -245,10 +247,14 @@ pub(super) fn apply(site: &mut Site, plan: &Plan, names: &[String], usage: &Usag
         let mut work = Vec::new();
         jobs(row, award, usage, now, &mut work);
         let old = row.object.status.as_ref();
-        let wrong = row.state != award.state || old.is_none() || stale(row) || !(row.confirmed || work.is_empty());
+        let trouble = grace::trouble(row, usage.jobs(row));
+        let untold = old.and_then(grace::told) != trouble.as_deref();
+        let wrong =
+            untold || row.state != award.state || old.is_none() || stale(row) || !(row.confirmed || work.is_empty());
         if row.coming.is_none() && wrong {
             let why = sentence(&award.reason, &told);
-            let status = leases::status(&row.object, &award.state, &why, tables, old, now);
+            let mut status = leases::status(&row.object, &award.state, &why, tables, old, now);
+            grace::say(&mut status, trouble, row.object.metadata.generation, now);
             if old == Some(&status) && row.confirmed {
                 row.state = award.state.clone();
             } else {
@@ -298,7 +304,7 @@ fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &m
     let mut left = if granted { gpus } else { 0 };
     for job in usage.jobs(row).iter().filter(|job| !job.finished && !job.managed_elsewhere) {
         let needs = job.parallelism.saturating_mul(job.gpus_per_pod);
-        let runs = granted && needs <= left;
+        let runs = granted && needs <= left && !grace::overstays(job, contract);
         if runs {
             left -= needs;
         }
@@ -326,7 +332,11 @@ fn suffers(state: &LeaseState) -> bool {
 /// What is wrong with a Job's switch and notice, if anything.
 fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>) -> Option<Purposed> {
     let mut wanted = notice(contract.filter(|_| runs));
-    let why = if contract.is_none() { "NoLease" } else { "NotGranted" };
+    let why = match contract {
+        None => "NoLease",
+        Some(_) if grace::overstays(job, contract) => "GraceTooLong",
+        Some(_) => "NotGranted",
+    };
     wanted.insert(SUSPEND_REASON_ANNOTATION, (!runs).then(|| why.to_owned()));
     let annotations = wrong(wanted, &job.annotations);
     let suspend = (job.suspended == runs).then_some(!runs);

@@ -199,18 +199,10 @@ pub(super) fn created(job: &Submission<'_>, nodes: &[Node]) -> JobFacts {
 
 /// The object as the API server holds it.
 fn stored(object: Manifest) -> Object {
-    match object {
-        Manifest::PowerBudget(it) => Object::PowerBudget(Arc::from(it)),
-        Manifest::MiningFleet(it) => Object::MiningFleet(Arc::from(it)),
-        Manifest::GpuPool(it) => Object::GpuPool(Arc::from(it)),
-        Manifest::LeaseClass(it) => Object::LeaseClass(Arc::from(it)),
-        Manifest::ComputeLease(it) => Object::ComputeLease(Arc::from(it)),
-        Manifest::GridEvent(it) => Object::GridEvent(Arc::from(it)),
-        Manifest::Lockout(it) => Object::Lockout(Arc::from(it)),
-        Manifest::ControllableLoad(it) => {
-            let mut load = it;
-            load.metadata.namespace.get_or_insert_with(|| NAMESPACE.into());
-            Object::ControllableLoad(Arc::from(load))
-        }
+    let mut object = Object::from(object);
+    let namespaced = object.kind() == Kind::ControllableLoad;
+    if let Some(meta) = object.meta_mut().filter(|_| namespaced) {
+        meta.namespace.get_or_insert_with(|| NAMESPACE.into());
     }
+    object
 }

@@ -155,6 +155,8 @@ pub struct JobFacts {
     pub parallelism: u32,
     /// `nvidia.com/gpu` limits of one of its pods.
     pub gpus_per_pod: u32,
+    /// `terminationGracePeriodSeconds` of its pods: how long they may go on once they are stopped.
+    pub grace: Span,
     /// `status.active`.
     pub active: u32,
     /// `status.terminating`.

@@ -2,9 +2,11 @@
 
 use super::{Key, Kind, Object};
 use crate::api::controllable_load::ScheduledLimit;
+use crate::api::manifest::Object as Manifest;
 use crate::api::{ControllableLoad, WholeWatts};
 use ampacity_core::guard::{KnownLimit, Order};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Runs the same expression on the inner value of each of the eight kinds, another on each of the other kinds.
@@ -25,6 +27,21 @@ macro_rules! by_kind {
             Object::Leadership($other) => $for_other,
         }
     };
+}
+
+impl From<Manifest> for Object {
+    fn from(manifest: Manifest) -> Self {
+        match manifest {
+            Manifest::PowerBudget(own) => Self::PowerBudget(Arc::from(own)),
+            Manifest::MiningFleet(own) => Self::MiningFleet(Arc::from(own)),
+            Manifest::GpuPool(own) => Self::GpuPool(Arc::from(own)),
+            Manifest::LeaseClass(own) => Self::LeaseClass(Arc::from(own)),
+            Manifest::ComputeLease(own) => Self::ComputeLease(Arc::from(own)),
+            Manifest::GridEvent(own) => Self::GridEvent(Arc::from(own)),
+            Manifest::Lockout(own) => Self::Lockout(Arc::from(own)),
+            Manifest::ControllableLoad(own) => Self::ControllableLoad(Arc::from(own)),
+        }
+    }
 }
 
 impl Object {
@@ -70,6 +87,11 @@ impl Object {
     /// The same, to be changed; the object is copied first where it is shared.
     pub fn meta_mut(&mut self) -> Option<&mut ObjectMeta> {
         by_kind!(self, own => Some(&mut Arc::make_mut(own).metadata), other => { let _ = other; None })
+    }
+
+    /// One of the eight kinds as the API server hands it out; of the others only facts are kept.
+    pub fn shown(&self) -> Option<Value> {
+        by_kind!(self, own => serde_json::to_value(own.as_ref()).ok(), other => { let _ = other; None })
     }
 
     /// The resource version; empty where a kind's facts carry none.

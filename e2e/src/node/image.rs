@@ -13,13 +13,15 @@ use super::{find, space};
 
 /// The user that everything but the pause image runs as: distroless images call it nonroot.
 const NONROOT: &str = "65532:65532";
+/// A symbolic link of an image, and what it points to.
+type Link = (String, String);
 
-/// Writes an archive of `binary` at `/usr/local/bin/NAME`, with its libraries, under `reference` (`localhost/x:1`: never
-/// `latest`, which means to pull always), and returns its path.
+/// Writes an archive of `binary` at `/usr/local/bin/NAME`, with its libraries and its other names beside it, under
+/// `reference` (`localhost/x:1`: never `latest`, which means to pull always), and returns its path.
 ///
 /// # Errors
 /// If the binary cannot be read, or one of its libraries not be found.
-pub fn of_binary(folder: &Path, reference: &str, binary: &Path) -> Result<PathBuf> {
+pub fn of_binary(folder: &Path, reference: &str, binary: &Path, names: &[&str]) -> Result<PathBuf> {
     let name = binary.file_name().and_then(|name| name.to_str()).context("a binary without a name")?;
     let own = format!("usr/local/bin/{name}");
     let small = folder.join(format!("{name}.stripped"));
@@ -28,7 +30,8 @@ pub fn of_binary(folder: &Path, reference: &str, binary: &Path) -> Result<PathBu
     fs::remove_file(&small)?;
     with_libraries(&mut files, binary)?;
     let run = json!({"Entrypoint": [format!("/{own}")], "User": NONROOT, "WorkingDir": "/"});
-    write(folder, reference, files, &[], run)
+    let links: Vec<Link> = names.iter().map(|other| (format!("usr/local/bin/{other}"), name.to_owned())).collect();
+    write(folder, reference, files, &links, run)
 }
 
 /// Writes an archive of the machine's busybox, with every command that it knows, that runs `command`.
@@ -38,8 +41,8 @@ pub fn of_binary(folder: &Path, reference: &str, binary: &Path) -> Result<PathBu
 pub fn busybox(folder: &Path, reference: &str, command: &[&str]) -> Result<PathBuf> {
     let binary = find("busybox").context("busybox is missing")?;
     let names = space::run(&binary.display().to_string(), &["--list"])?;
-    let links: Vec<String> =
-        names.lines().filter(|name| *name != "busybox").map(|name| format!("bin/{name}")).collect();
+    let names = names.lines().filter(|name| *name != "busybox");
+    let links: Vec<Link> = names.map(|name| (format!("bin/{name}"), "/bin/busybox".to_owned())).collect();
     let mut files = BTreeMap::from([("bin/busybox".to_owned(), fs::read(&binary)?)]);
     with_libraries(&mut files, &binary)?;
     write(folder, reference, files, &links, json!({"Cmd": command}))
@@ -75,10 +78,10 @@ fn write(
     folder: &Path,
     reference: &str,
     files: BTreeMap<String, Vec<u8>>,
-    busybox_links: &[String],
+    links: &[Link],
     run: Value,
 ) -> Result<PathBuf> {
-    let layer = layer(files, busybox_links)?;
+    let layer = layer(files, links)?;
     let mut run = run;
     if let Some(fields) = run.as_object_mut() {
         fields.insert("Env".into(), json!(["PATH=/usr/local/bin:/usr/bin:/bin"]));
@@ -103,7 +106,7 @@ fn write(
     Ok(path)
 }
 
-fn layer(mut files: BTreeMap<String, Vec<u8>>, busybox_links: &[String]) -> Result<Vec<u8>> {
+fn layer(mut files: BTreeMap<String, Vec<u8>>, links: &[Link]) -> Result<Vec<u8>> {
     let people = "root:x:0:0:root:/:/bin/sh\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n";
     files.insert("etc/passwd".into(), people.into());
     files.insert("etc/group".into(), "root:x:0:\nnonroot:x:65532:\n".into());
@@ -117,12 +120,12 @@ fn layer(mut files: BTreeMap<String, Vec<u8>>, busybox_links: &[String]) -> Resu
         let mode = if name.starts_with("etc/") { 0o644 } else { 0o755 };
         put(&mut layer, name, bytes, mode)?;
     }
-    for link in busybox_links {
+    for (link, target) in links {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Symlink);
         header.set_size(0);
         header.set_mode(0o777);
-        layer.append_link(&mut header, link, "/bin/busybox")?;
+        layer.append_link(&mut header, link, target)?;
     }
     Ok(layer.into_inner()?)
 }
@@ -150,7 +153,13 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("ampacity-e2e-image-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let files = BTreeMap::from([("usr/local/bin/x".to_owned(), b"x".to_vec())]);
-        let path = write(&folder, "localhost/x:1", files, &["bin/sh".to_owned()], json!({"Entrypoint": ["/x"]}))?;
+        let path = write(
+            &folder,
+            "localhost/x:1",
+            files,
+            &[("bin/sh".to_owned(), "/bin/busybox".to_owned())],
+            json!({"Entrypoint": ["/x"]}),
+        )?;
         let mut held = BTreeMap::new();
         for entry in tar::Archive::new(File::open(&path)?).entries()? {
             let mut entry = entry?;

@@ -18,12 +18,7 @@ impl Plain {
     /// # Errors
     /// If the user is not in the token file, or the file cannot be written.
     pub fn kubeconfig(&self, user: User) -> Result<PathBuf> {
-        let path = self.folder.join(format!("{}.kubeconfig", user.name.replace(':', "-")));
-        let credential = Credential::Token(self.tokens.of(user)?.to_owned());
-        let text = serde_yaml::to_string(&identity::kubeconfig(&self.server(), &self.ca_pem, &credential, "default"))?;
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(path)
+        self.kubeconfig_with_token(&user.name.replace(':', "-"), self.tokens.of(user)?)
     }
 
     /// The same through `proxy`.
@@ -35,6 +30,32 @@ impl Plain {
         let credential = Credential::Token(self.tokens.of(user)?.to_owned());
         let server = format!("https://{}", proxy.address());
         let text = serde_yaml::to_string(&identity::kubeconfig(&server, &self.ca_pem, &credential, "default"))?;
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(path)
+    }
+
+    /// The same for any user and groups at all, by impersonation.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
+        let token = self.tokens.of(ADMIN)?.to_owned();
+        let groups = groups.iter().map(|&group| group.to_owned()).collect();
+        self.kubeconfig_of(&format!("as-{user}"), &Credential::Impersonate { token, user: user.to_owned(), groups })
+    }
+
+    /// The same for whoever holds `token`, such as a pod's ServiceAccount. `name` is the file's.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn kubeconfig_with_token(&self, name: &str, token: &str) -> Result<PathBuf> {
+        self.kubeconfig_of(name, &Credential::Token(token.to_owned()))
+    }
+
+    fn kubeconfig_of(&self, name: &str, credential: &Credential) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{name}.kubeconfig"));
+        let text = serde_yaml::to_string(&identity::kubeconfig(&self.server(), &self.ca_pem, credential, "default"))?;
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         Ok(path)

@@ -91,3 +91,48 @@ fn devices_that_nobody_knows_and_devices_that_pass_the_nameplate_are_refused() {
 fn no_two_runs_of_one_pod_are_the_same_holder() {
     assert_ne!(holder("pod"), holder("pod"));
 }
+
+/// What an agent of node n1 answers on /readyz after it has asked an API server that answers every list like this.
+fn readiness(status: u16, body: serde_json::Value) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (asked, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        let answers = tower::service_fn(move |request: axum::http::Request<kube::client::Body>| {
+            let _ = asked.send(request.uri().path().to_owned());
+            let response = axum::http::Response::builder().status(status);
+            let response = response.body(kube::client::Body::from(body.to_string().into_bytes()));
+            async move { Ok::<_, std::convert::Infallible>(response.unwrap()) }
+        });
+        let client = Client::new(answers, "ampacity");
+        let AgentCommand::Gpu(args) = parse("gpu --node n1 --name p --device simulated").unwrap() else {
+            panic!("not of a GPU node");
+        };
+        let health = Arc::new(Health::<Metrics>::default());
+        let (address, serving) = http::serve("127.0.0.1:0".parse().unwrap(), health.clone()).await.unwrap();
+        let mut stop: Stop = Box::pin(async move {
+            // The first question is answered when the second is asked, or nothing would be known of its answer.
+            let path = hears.recv().await.unwrap();
+            assert_eq!(path, "/apis/ampacity.dev/v1alpha1/namespaces/ampacity/controllableloads");
+            hears.recv().await;
+        });
+        let which = Which::Node("n1".into());
+        let asked = ask(&client, &which, LoadKind::Gpu, &args.common, &health, &mut stop).await;
+        assert!(matches!(asked, Ok(None)));
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut said = String::new();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /readyz HTTP/1.0\r\n\r\n").await.unwrap();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut said).await.unwrap();
+        serving.abort();
+        said.lines().next().unwrap_or_default().to_owned()
+    })
+}
+
+#[test]
+fn an_agent_whose_node_is_in_no_pool_yet_is_ready_and_one_that_cannot_know_is_not() {
+    let none =
+        json!({"apiVersion": "ampacity.dev/v1alpha1", "kind": "ControllableLoadList", "metadata": {}, "items": []});
+    assert_eq!(readiness(200, none), "HTTP/1.0 200 OK");
+    let away = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 503,
+        "message": "away", "reason": "ServiceUnavailable"});
+    assert_eq!(readiness(503, away), "HTTP/1.0 503 Service Unavailable");
+}

@@ -7,7 +7,7 @@ use super::view::{self, Control, History, Live, Pace, Setup, Theme};
 use super::{cluster, format, plain};
 use crate::sim::frame::{Account, Frame};
 use crate::sim::spec::WorldSpec;
-use ampacity_core::units::Time;
+use ampacity_core::units::{Span, Time};
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
@@ -22,12 +22,15 @@ const KEPT: u8 = 0;
 const FAILED: u8 = 1;
 /// The site, the prices or the span make no run.
 const BAD_INPUT: u8 = 2;
+const MINUTE_MS: i64 = 60_000;
 
 /// How a kind of world is run.
 #[derive(Clone, Copy, Debug)]
 pub struct World<W> {
     /// One virtual second.
-    pub tick: fn(&mut W) -> Frame,
+    pub advance: fn(&mut W),
+    /// What is to be seen of the present one, with what was said since the last that was seen.
+    pub frame: fn(&mut W) -> Frame,
     /// The account so far.
     pub account: fn(&W) -> Account,
 }
@@ -96,6 +99,7 @@ enum Form {
 struct Way {
     shown: Shown,
     speed: Speed,
+    start: Time,
     ticks: i64,
     setup: Setup,
     stop: Arc<AtomicBool>,
@@ -118,7 +122,8 @@ fn way(args: &DemoArgs, loaded: &Loaded) -> Way {
     let setup = Setup { site: loaded.site.clone(), nodes: loaded.nodes.clone(), seed: args.seed, theme };
     let speed = args.speed.unwrap_or(usual);
     let stop = watch_signals(matches!(shown, Shown::Live));
-    Way { shown, speed, ticks: ticks(loaded.spec.start, loaded.until), setup, stop }
+    let start = loaded.spec.start;
+    Way { shown, speed, start, ticks: ticks(start, loaded.until), setup, stop }
 }
 
 /// Virtual seconds from `from` to `to`.
@@ -138,19 +143,26 @@ enum Ended {
 }
 
 fn play<W>(world: &mut W, of: World<W>, way: Way) -> io::Result<u8> {
-    let tick = || (of.tick)(world);
+    let tick = |world: &mut W| {
+        (of.advance)(world);
+        (of.frame)(world)
+    };
     let mut out = io::BufWriter::new(io::stdout().lock());
     match &way.shown {
-        Shown::Picture(file, at) => picture(tick, &way, file, *at),
+        Shown::Picture(file, at) => picture(|| tick(world), &way, file, *at),
         Shown::Lines(form) => {
-            let ended = lines(tick, &way, *form, &mut out);
+            let seconds = |seen: bool| {
+                (of.advance)(world);
+                seen.then(|| (of.frame)(world))
+            };
+            let ended = lines(seconds, &way, *form, &mut out);
             let account = (of.account)(world);
             let said = ended.and_then(|ended| say(ended, &account, *form, &mut out));
             tolerate(said)?;
             Ok(verdict(&account))
         }
         Shown::Live => {
-            let (ended, mut live, frame, history) = watched(tick, &way)?;
+            let (ended, mut live, frame, history) = watched(|| tick(world), &way)?;
             let account = (of.account)(world);
             if ended == Ended::Through {
                 live.account(&frame, &history, &account)?;
@@ -188,31 +200,31 @@ fn say(ended: Ended, account: &Account, form: Form, out: &mut impl Write) -> io:
     out.flush()
 }
 
-/// Lines: each tick as JSON, or each minute in words with what happened in it.
-fn lines(mut tick: impl FnMut() -> Frame, way: &Way, form: Form, out: &mut impl Write) -> io::Result<Ended> {
+/// Lines: each tick as JSON, or each minute in words with what happened in it. `second` is told whether it is to be seen:
+/// most of a day is not, and to look takes as long as to decide.
+fn lines(
+    mut second: impl FnMut(bool) -> Option<Frame>,
+    way: &Way,
+    form: Form,
+    out: &mut impl Write,
+) -> io::Result<Ended> {
     let began = Instant::now();
-    let (mut events, mut json) = (Vec::new(), Vec::new());
+    let mut json = Vec::new();
     for done in 0..way.ticks {
         if way.stop.load(Ordering::Relaxed) {
             return Ok(Ended::Left);
         }
-        let mut frame = tick();
-        let written = match form {
-            Form::Json => {
+        let whole_minute = way.start.after(Span::seconds(done + 1)).get().rem_euclid(MINUTE_MS) == 0;
+        let seen = form == Form::Json || whole_minute || done + 1 == way.ticks;
+        let written = match (form, second(seen)) {
+            (_, None) => Ok(()),
+            (Form::Plain, Some(frame)) => writeln!(out, "{}", plain::line(&frame)),
+            (Form::Json, Some(frame)) => {
                 // One buffer for every line: a day has hundreds of megabytes of them.
                 json.clear();
                 serde_json::to_writer(&mut json, &frame)?;
                 json.push(b'\n');
                 out.write_all(&json)
-            }
-            Form::Plain => {
-                events.append(&mut frame.events);
-                if !format::clock(&frame.time).ends_with(":00") && done + 1 < way.ticks {
-                    Ok(())
-                } else {
-                    frame.events = std::mem::take(&mut events);
-                    writeln!(out, "{}", plain::line(&frame))
-                }
             }
         };
         let paced = |out: &mut dyn Write| match way.speed {

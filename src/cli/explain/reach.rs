@@ -9,8 +9,7 @@ use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -49,11 +48,11 @@ impl Operator {
     /// The operator of the arguments: the one named, or the one that leads.
     pub(super) async fn find(args: &ExplainArgs) -> anyhow::Result<Self> {
         if let Some(Url(address)) = &args.operator {
-            let own = config(args).await.ok().map(|config| config.default_namespace);
+            let own = args.cluster.config().await.ok().map(|config| config.default_namespace);
             let namespace = args.namespace.clone().or(own).unwrap_or_else(|| "default".into());
             return Ok(Self { namespace, way: Way::Direct(address.clone()) });
         }
-        let config = config(args).await?;
+        let config = args.cluster.config().await?;
         let asked_from = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).context("making a client of the API server")?;
         let namespace = args.operator_namespace.clone();
@@ -97,18 +96,6 @@ impl Operator {
             }
         };
         tokio::time::timeout(WITHIN, asking).await.context("the operator does not answer")?
-    }
-}
-
-async fn config(args: &ExplainArgs) -> anyhow::Result<Config> {
-    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    match &args.kubeconfig {
-        Some(path) => {
-            let read = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
-            Config::from_custom_kubeconfig(read, &options).await.context("the kubeconfig")
-        }
-        None if args.context.is_some() => Config::from_kubeconfig(&options).await.context("the kubeconfig"),
-        None => Config::infer().await.context("no cluster: no kubeconfig was found (--kubeconfig, --operator)"),
     }
 }
 

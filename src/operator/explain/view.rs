@@ -158,7 +158,7 @@ impl Decided<'_> {
 
 /// An object as it would stand once applied: its spec, labels and annotations over what the server keeps.
 fn over(cache: &Cache, object: Manifest, now: Time) -> Object {
-    let mut new = stored(object);
+    let mut new = Object::from(object);
     let old = cache.get(&new.key());
     if let (Some(old), Some(meta)) = (old.and_then(Object::meta).cloned(), new.meta_mut()) {
         let (labels, annotations) = (meta.labels.take(), meta.annotations.take());
@@ -171,19 +171,6 @@ fn over(cache: &Cache, object: Manifest, now: Time) -> Object {
     }
     keep_status(&mut new, old);
     new
-}
-
-fn stored(object: Manifest) -> Object {
-    match object {
-        Manifest::PowerBudget(own) => Object::PowerBudget(Arc::new(*own)),
-        Manifest::MiningFleet(own) => Object::MiningFleet(Arc::new(*own)),
-        Manifest::GpuPool(own) => Object::GpuPool(Arc::new(*own)),
-        Manifest::LeaseClass(own) => Object::LeaseClass(Arc::new(*own)),
-        Manifest::ComputeLease(own) => Object::ComputeLease(Arc::new(*own)),
-        Manifest::GridEvent(own) => Object::GridEvent(Arc::new(*own)),
-        Manifest::Lockout(own) => Object::Lockout(Arc::new(*own)),
-        Manifest::ControllableLoad(own) => Object::ControllableLoad(Arc::new(*own)),
-    }
 }
 
 /// Nobody applies a status.

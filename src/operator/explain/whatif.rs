@@ -37,7 +37,7 @@ pub(super) fn what_if(view: &View, values: Vec<Value>) -> Result<WhatIf, Trouble
     let mut objects = Vec::new();
     for value in values {
         let object = read(view, &schemas, &value)?;
-        answer.applied.push(applied(view, &object));
+        answer.applied.push(applied(view, &object.clone().into()));
         objects.push(object);
     }
     let applied: BTreeSet<String> = objects.iter().filter_map(lease).collect();
@@ -85,7 +85,7 @@ fn read(view: &View, schemas: &Schemas, value: &Value) -> Result<Object, Trouble
         return Err(refused(fault.to_string()));
     }
     let fresh = Object::from_value(schemas.defaulted(value)).map_err(|error| refused(error.to_string()))?;
-    let old = standing(view, &fresh);
+    let old = standing(view, &fresh.clone().into());
     if let Some(fault) = schemas.check(value, old.as_ref()).into_iter().next() {
         return Err(refused(fault.to_string()));
     }
@@ -95,57 +95,19 @@ fn read(view: &View, schemas: &Schemas, value: &Value) -> Result<Object, Trouble
     }
 }
 
-/// An object's key in the cache.
-fn key(object: &Object) -> store::Key {
-    let name = object.meta().name.clone().unwrap_or_default();
-    let cluster = |kind| store::Key::cluster(kind, &name);
-    match object {
-        Object::PowerBudget(_) => cluster(store::Kind::PowerBudget),
-        Object::MiningFleet(_) => cluster(store::Kind::MiningFleet),
-        Object::GpuPool(_) => cluster(store::Kind::GpuPool),
-        Object::LeaseClass(_) => cluster(store::Kind::LeaseClass),
-        Object::GridEvent(_) => cluster(store::Kind::GridEvent),
-        Object::Lockout(_) => cluster(store::Kind::Lockout),
-        Object::ComputeLease(_) | Object::ControllableLoad(_) => {
-            let namespace = object.meta().namespace.clone().unwrap_or_default();
-            store::Key::namespaced(store::Kind::ComputeLease, &namespace, &name)
-        }
-    }
+/// What stands under an object's key, as the API server would hand it out.
+fn standing(view: &View, object: &store::Object) -> Option<Value> {
+    view.cache.get(&object.key())?.shown()
 }
 
-/// What stands under that key, as the API server would hand it out.
-fn standing(view: &View, object: &Object) -> Option<Value> {
-    let value = match view.cache.get(&key(object))? {
-        store::Object::PowerBudget(own) => serde_json::to_value(own.as_ref()),
-        store::Object::MiningFleet(own) => serde_json::to_value(own.as_ref()),
-        store::Object::GpuPool(own) => serde_json::to_value(own.as_ref()),
-        store::Object::LeaseClass(own) => serde_json::to_value(own.as_ref()),
-        store::Object::ComputeLease(own) => serde_json::to_value(own.as_ref()),
-        store::Object::GridEvent(own) => serde_json::to_value(own.as_ref()),
-        store::Object::Lockout(own) => serde_json::to_value(own.as_ref()),
-        _ => return None,
-    };
-    value.ok()
-}
-
-fn applied(view: &View, object: &Object) -> String {
-    let spec = |value: Option<Value>| value.and_then(|value| value.get("spec").cloned());
-    let new = match object {
-        Object::PowerBudget(own) => serde_json::to_value(own.as_ref()),
-        Object::MiningFleet(own) => serde_json::to_value(own.as_ref()),
-        Object::GpuPool(own) => serde_json::to_value(own.as_ref()),
-        Object::LeaseClass(own) => serde_json::to_value(own.as_ref()),
-        Object::ComputeLease(own) => serde_json::to_value(own.as_ref()),
-        Object::GridEvent(own) => serde_json::to_value(own.as_ref()),
-        Object::Lockout(own) => serde_json::to_value(own.as_ref()),
-        Object::ControllableLoad(own) => serde_json::to_value(own.as_ref()),
-    };
+fn applied(view: &View, object: &store::Object) -> String {
+    let spec = |value: Option<Value>| value.and_then(|mut value| value.get_mut("spec").map(Value::take));
     let what = match spec(standing(view, object)) {
         None => "created",
-        old if old == spec(new.ok()) => "unchanged",
+        old if old == spec(object.shown()) => "unchanged",
         Some(_) => "changed",
     };
-    format!("{} {what}", key(object))
+    format!("{} {what}", object.key())
 }
 
 /// The lease's name as decisions know it.

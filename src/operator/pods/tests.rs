@@ -218,11 +218,7 @@ impl World {
         for value in crate::api::manifest::values("test", site).unwrap() {
             let mut value = value;
             value["apiVersion"] = "ampacity.dev/v1alpha1".into();
-            let object = match value["kind"].as_str() {
-                Some("PowerBudget") => Object::PowerBudget(Arc::new(serde_json::from_value(value).unwrap())),
-                Some("MiningFleet") => Object::MiningFleet(Arc::new(serde_json::from_value(value).unwrap())),
-                _ => Object::GpuPool(Arc::new(serde_json::from_value(value).unwrap())),
-            };
+            let object = crate::api::manifest::Object::from_value(value).unwrap().into();
             server.borrow_mut().put(object);
         }
         let labels = BTreeMap::from([("pool".to_owned(), "h100".to_owned())]);
@@ -253,6 +249,17 @@ impl World {
             _ => None,
         };
         server.of_kind(Kind::Pod).filter_map(of).collect()
+    }
+
+    /// A person gives their word for a load, or takes it back.
+    fn word(&self, load: &Key, by: Option<&str>) {
+        self.server.borrow_mut().update(load, |object| {
+            if let Object::ControllableLoad(load) = object {
+                let annotations = Arc::make_mut(load).metadata.annotations.get_or_insert_default();
+                annotations.remove(crate::api::RELEASED_BY_ANNOTATION);
+                annotations.extend(by.map(|by| (crate::api::RELEASED_BY_ANNOTATION.to_owned(), by.to_owned())));
+            }
+        });
     }
 
     /// A kubelet reports.
@@ -332,17 +339,35 @@ fn an_agent_stays_until_its_load_is_released() {
     let load = Key::namespaced(Kind::ControllableLoad, "ampacity", "s21-0");
     world.run(60);
     assert_eq!(world.pods(), shown("1", &[("s21-0-agent", false), ("s21-1-agent", false)]), "the devices are there");
-    // A person's word.
-    world.server.borrow_mut().update(&load, |object| {
-        if let Object::ControllableLoad(load) = object {
-            let word = (crate::api::RELEASED_BY_ANNOTATION.to_owned(), "jo".to_owned());
-            Arc::make_mut(load).metadata.annotations.get_or_insert_default().extend([word]);
-        }
-    });
-    world.run(5);
-    world.server.borrow_mut().vanish(&load);
+    // A person's word: what nobody wants goes, and its agent with it.
+    world.word(&load, Some("jo"));
     // Another load vanishes without any: its agent holds its devices where they are.
     world.server.borrow_mut().vanish(&Key::namespaced(Kind::ControllableLoad, "ampacity", "s21-1"));
     world.run(30);
+    assert!(world.server.borrow().get(&load).is_none());
     assert_eq!(world.pods(), shown("1", &[("s21-0-agent", true), ("s21-1-agent", false)]));
+}
+
+#[test]
+fn a_word_for_a_load_that_is_wanted_frees_nothing_and_is_taken_back() {
+    let mut world = World::new(SITE);
+    world.run(30);
+    let load = Key::namespaced(Kind::ControllableLoad, "ampacity", "s21-0");
+    let both = shown("1", &[("s21-0-agent", false), ("s21-1-agent", false)]);
+    let nameplates = |world: &World| match world.server.borrow().get(&Key::cluster(Kind::PowerBudget, "west")) {
+        Some(Object::PowerBudget(budget)) => budget.status.as_ref().map(|status| status.nameplates.clone()),
+        _ => None,
+    };
+    let kept = nameplates(&world);
+    assert!(kept.as_ref().is_some_and(|kept| !kept.is_empty()));
+    world.word(&load, Some("jo"));
+    world.run(30);
+    assert!(world.server.borrow().get(&load).is_some());
+    assert_eq!((world.pods(), nameplates(&world)), (both.clone(), kept.clone()));
+    world.word(&load, None);
+    world.run(5);
+    world.server.borrow_mut().remove(&Key::cluster(Kind::MiningFleet, "s21")).unwrap();
+    world.run(60);
+    assert!(world.server.borrow().get(&load).is_some(), "it goes on proof again, and there is none");
+    assert_eq!((world.pods(), nameplates(&world)), (both, kept));
 }

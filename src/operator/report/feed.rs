@@ -159,6 +159,7 @@ mod tests {
             report: None,
             leaving: false,
             released: false,
+            word: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Leases and Jobs over the in-memory API server: what is written before what is done.
 
-use crate::api::{CHECKPOINT_REQUEST_ANNOTATION, NOTICE_DEADLINE_ANNOTATION};
+use crate::api::{CHECKPOINT_REQUEST_ANNOTATION, NOTICE_DEADLINE_ANNOTATION, SUSPEND_REASON_ANNOTATION};
 use crate::operator::report::tests::LEASE;
 use crate::operator::report::tests::world::World;
 use crate::store::Kind;
@@ -157,4 +157,30 @@ fn what_a_lockout_leaves_a_lease_short_of_is_written_once_outlives_its_leader_an
     // 4 kW for 15 minutes.
     let withheld = world.lease("llm")["account"]["curtailedWattHours"].as_i64().unwrap();
     assert!((995..=1_005).contains(&withheld), "{withheld} Wh");
+}
+
+#[test]
+fn a_job_whose_pods_may_outlast_the_notice_does_not_run_and_its_lease_says_why() {
+    let mut world = World::new(SPOT);
+    world.apply(&LEASE.replace("className: flex", "className: spot"));
+    world.job("train", "llm", true);
+    world.grace("train", 61);
+    world.run(120);
+    let said = |world: &World| {
+        let conditions = world.lease("llm")["conditions"].as_array().unwrap().clone();
+        conditions.iter().find(|c| c["type"] == "GraceExceedsDeadline").map(|c| c["message"].clone())
+    };
+    let late = "Job train does not run: its terminationGracePeriodSeconds is 61: at most the 60 s of notice; make \
+                another Job";
+    assert_eq!((world.job_runs("train"), said(&world)), (false, Some(json!(late))));
+    assert_eq!(world.told_job("train"), BTreeMap::from([(SUSPEND_REASON_ANNOTATION.into(), "GraceTooLong".into())]));
+    world.store.tenancy.clear();
+    world.run(60);
+    assert_eq!(world.store.tenancy, [""; 0], "it is said once");
+    world.flip("train", false);
+    world.run(2);
+    assert!(!world.job_runs("train"), "whoever else starts it");
+    world.grace("train", 60);
+    world.run(5);
+    assert_eq!((world.job_runs("train"), said(&world)), (true, None));
 }

@@ -123,6 +123,7 @@ fn job(end: &mut dyn End) -> Outcome {
         suspended: true,
         parallelism: 2,
         gpus_per_pod: 4,
+        grace: Span::seconds(900),
         annotations: [("ampacity.dev/checkpoint-done".into(), "1".into())].into(),
         ..JobFacts::default()
     };

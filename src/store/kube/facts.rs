@@ -88,6 +88,7 @@ impl Shown for Job {
             suspended: spec.suspend.unwrap_or(false),
             parallelism: count(spec.parallelism.or(Some(1))),
             gpus_per_pod: spec.template.spec.as_ref().map_or(0, gpus),
+            grace: grace(spec.template.spec.as_ref()),
             active: count(status.active),
             terminating: count(status.terminating),
             finished: status.conditions.unwrap_or_default().iter().any(ended),
@@ -175,6 +176,12 @@ impl Shown for Lease {
     }
 }
 
+/// How long a pod of this template may go on once it is stopped: what the API server fills in where nothing is said.
+fn grace(spec: Option<&PodSpec>) -> Span {
+    const USUAL_SECONDS: i64 = 30;
+    Span::seconds(spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(USUAL_SECONDS))
+}
+
 fn count(number: Option<i32>) -> u32 {
     number.and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
 }
@@ -210,7 +217,8 @@ mod tests {
             "metadata": {"name": "train", "namespace": "tenant-a", "uid": "u", "resourceVersion": "7",
                 "labels": {"ampacity.dev/lease": "llm", "kueue.x-k8s.io/queue-name": "q"},
                 "annotations": {"ampacity.dev/checkpoint-done": "3", "other": "x"}},
-            "spec": {"suspend": true, "parallelism": 2, "template": {"spec": {"containers": [container, container]}}},
+            "spec": {"suspend": true, "parallelism": 2, "template": {"spec":
+                {"containers": [container, container], "terminationGracePeriodSeconds": 900}}},
             "status": {"active": 2, "terminating": 1, "conditions": [{"type": "Failed", "status": "True"}]},
         });
         let facts = JobFacts {
@@ -221,6 +229,7 @@ mod tests {
             suspended: true,
             parallelism: 2,
             gpus_per_pod: 8,
+            grace: Span::seconds(900),
             active: 2,
             terminating: 1,
             finished: true,

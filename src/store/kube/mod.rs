@@ -27,6 +27,8 @@ use writer::{Answered, Flight};
 const SEEN_MAX: usize = 4_096;
 /// Events that may be under way: a person reads no more, and orders must not queue behind them.
 const EVENTS_MAX: usize = 256;
+/// Reports and the like that may be under way: whoever makes ten thousand leases must not have a shed refused.
+const RESTING_MAX: usize = UNDER_WAY_MAX / 2;
 /// No byte for this long: the connection is dead. Above the watches' own 30 s with their 5 s of grace.
 const READ_TIMEOUT: Duration = Duration::from_secs(40);
 /// To connect, and to hand a request over.
@@ -56,6 +58,8 @@ pub struct Written {
 struct UnderWay {
     object: Option<Key>,
     event: bool,
+    /// Nobody's safety waits for it.
+    rests: bool,
     /// Its object was shown gone, or put in question, since: what the answer says of it may be older than that.
     outdated: bool,
     /// How its object was last shown since: the answer may be older than that too.
@@ -71,6 +75,7 @@ pub struct KubeStore {
     given: Vec<Seen>,
     under_way: BTreeMap<WriteId, UnderWay>,
     events: usize,
+    resting: usize,
     /// UIDs as last shown: `kubectl describe` finds an Event only by its object's.
     uids: BTreeMap<Key, String>,
     writes: u64,
@@ -111,6 +116,7 @@ impl KubeStore {
             given: Vec::new(),
             under_way: BTreeMap::new(),
             events: 0,
+            resting: 0,
             uids: BTreeMap::new(),
             writes: 0,
             written: Vec::new(),
@@ -173,6 +179,7 @@ impl KubeStore {
         if let Entry::Occupied(entry) = self.under_way.entry(id) {
             let write = entry.remove();
             self.events -= usize::from(write.event);
+            self.resting -= usize::from(write.rests);
             if let Answer::Accepted(object) = &mut answer {
                 if write.outdated {
                     *object = None;
@@ -228,7 +235,9 @@ impl Store for KubeStore {
             _ => (false, None),
         };
         let object = writer::target(&write);
-        let full = self.under_way.len() >= UNDER_WAY_MAX || (event && self.events >= EVENTS_MAX);
+        let rests = !writer::is_urgent(&write);
+        let shares = (event && self.events >= EVENTS_MAX) || (rests && self.resting >= RESTING_MAX);
+        let full = self.under_way.len() >= UNDER_WAY_MAX || shares;
         let due = Instant::now() + Duration::from_millis(u64::try_from(TIMEOUT.get()).unwrap_or(0));
         if full || self.queue.try_send(Flight { id, write, about, due }).is_err() {
             let answer = Answer::Refused(Refusal::Busy);
@@ -238,7 +247,8 @@ impl Store for KubeStore {
             return id;
         }
         self.events += usize::from(event);
-        self.under_way.insert(id, UnderWay { object, event, outdated: false, shown: None });
+        self.resting += usize::from(rests);
+        self.under_way.insert(id, UnderWay { object, event, rests, outdated: false, shown: None });
         id
     }
 }
@@ -328,5 +338,14 @@ mod tests {
         store.submit(Write::Lead { facts: LeadershipFacts::default(), revision: None });
         assert_eq!(store.given, [Seen::Answer(last, Answer::Refused(Refusal::Busy))]);
         assert_eq!(store.under_way(), EVENTS_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn reports_beyond_their_share_are_refused_and_orders_are_not() {
+        let mut store = alone();
+        let last = (0..=RESTING_MAX).map(|at| store.submit(finalizer(&format!("b{at}")))).last().unwrap();
+        store.submit(Write::Lead { facts: LeadershipFacts::default(), revision: None });
+        assert_eq!(store.given, [Seen::Answer(last, Answer::Refused(Refusal::Busy))]);
+        assert_eq!(store.under_way(), RESTING_MAX + 1);
     }
 }

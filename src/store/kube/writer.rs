@@ -12,6 +12,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 /// Requests under way at once. HTTP/1.1: one connection each. At 3 ms of API server a write, 32 keep ten of its cores
 /// busy; more would only wait there instead of here.
 const AT_ONCE: usize = 32;
+/// Of those, what nobody's safety waits for: an API server that is slow, because a tenant floods it or for any other
+/// reason, holds so many reports at most, and an order or a renewal of the leadership finds a way free at once.
+const REST_AT_ONCE: usize = 8;
 /// How often the queue is searched for writes whose time is over.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
@@ -64,7 +67,7 @@ pub(super) fn target(write: &Write) -> Option<Key> {
 }
 
 /// What safety waits for goes first: orders and statements, the leadership, the Jobs and pods that a shed stops.
-const fn is_urgent(write: &Write) -> bool {
+pub(super) const fn is_urgent(write: &Write) -> bool {
     matches!(
         write,
         Write::Order { .. } | Write::State { .. } | Write::Lead { .. } | Write::Job { .. } | Write::DeletePod { .. }
@@ -76,6 +79,8 @@ const fn is_urgent(write: &Write) -> bool {
 struct Lanes {
     waiting: BTreeMap<Slot, VecDeque<Flight>>,
     busy: BTreeSet<Slot>,
+    /// Of those, what nobody's safety waits for.
+    resting: BTreeSet<Slot>,
     /// Slots by when they are due to be looked at; one that is busy or empty by then is passed over.
     urgent: VecDeque<Slot>,
     rest: VecDeque<Slot>,
@@ -84,27 +89,39 @@ struct Lanes {
 impl Lanes {
     fn put(&mut self, flight: Flight) {
         let slot = slot(flight.id, &flight.write);
-        let urgent = is_urgent(&flight.write);
+        let (urgent, leads) = (is_urgent(&flight.write), matches!(flight.write, Write::Lead { .. }));
         self.waiting.entry(slot.clone()).or_default().push_back(flight);
         if !self.busy.contains(&slot) {
-            if urgent { self.urgent.push_back(slot) } else { self.rest.push_back(slot) }
+            match (leads, urgent) {
+                // Behind ten thousand orders it would come too late for the last of them.
+                (true, _) => self.urgent.push_front(slot),
+                (_, true) => self.urgent.push_back(slot),
+                (_, false) => self.rest.push_back(slot),
+            }
         }
     }
 
     fn next(&mut self) -> Option<(Slot, Flight)> {
-        while let Some(slot) = self.urgent.pop_front().or_else(|| self.rest.pop_front()) {
+        loop {
+            let urgent = self.urgent.pop_front();
+            let rests = urgent.is_none();
+            let may_rest = self.resting.len() < REST_AT_ONCE;
+            let slot = urgent.or_else(|| if may_rest { self.rest.pop_front() } else { None })?;
             if self.busy.contains(&slot) {
                 continue;
             }
             let Some(flight) = self.waiting.get_mut(&slot).and_then(VecDeque::pop_front) else { continue };
             self.busy.insert(slot.clone());
+            if rests {
+                self.resting.insert(slot.clone());
+            }
             return Some((slot, flight));
         }
-        None
     }
 
     fn done(&mut self, slot: Slot) {
         self.busy.remove(&slot);
+        self.resting.remove(&slot);
         match self.waiting.get(&slot) {
             Some(queue) if !queue.is_empty() => {
                 let urgent = queue.iter().any(|flight| is_urgent(&flight.write));
@@ -228,6 +245,33 @@ mod tests {
             lanes.done(slot);
         }
         assert_eq!(ids(&drain(&mut lanes)), [2]);
+    }
+
+    fn lead() -> Write {
+        let facts = crate::store::LeadershipFacts::default();
+        Write::Lead { facts, revision: None }
+    }
+
+    #[test]
+    fn reports_that_are_slow_keep_no_order_waiting() {
+        let reports = || (0..100).map(|at| finalizer(&format!("report-{at}")));
+        let mut lanes = lanes(reports().collect(), Instant::now());
+        let first = drain(&mut lanes);
+        assert_eq!(ids(&first), (0..REST_AT_ONCE as u64).collect::<Vec<_>>());
+        let due = Instant::now();
+        lanes.put(Flight { id: WriteId(200), write: order("a"), about: None, due });
+        assert_eq!(ids(&drain(&mut lanes)), [200]);
+        for (_, slot) in first {
+            lanes.done(slot);
+        }
+        let next: Vec<u64> = (0..REST_AT_ONCE as u64).map(|at| at + REST_AT_ONCE as u64).collect();
+        assert_eq!(ids(&drain(&mut lanes)), next, "none is lost");
+    }
+
+    #[test]
+    fn the_leadership_is_renewed_before_the_orders_that_wait() {
+        let mut lanes = lanes(vec![order("a"), order("b"), lead(), finalizer("c")], Instant::now());
+        assert_eq!(ids(&drain(&mut lanes)), [2, 0, 1, 3]);
     }
 
     #[test]

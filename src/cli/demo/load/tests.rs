@@ -119,7 +119,7 @@ fn a_budgets_own_price_file_is_read_before_anything_runs() {
     let budget = BUDGET.to_owned() + "  energyPrice: {source: {file: {path: prices.csv}}}\n";
     let folder = Folder::new("own", &[("site.yaml", &budget), ("prices.csv", "time,usd\n2024-07-01T00:00Z,ten\n")]);
     let said = error(&["--site", &folder.path("site.yaml")]);
-    assert!(said.contains("prices.csv: has no column of numbers after"), "{said}");
+    assert!(said.contains("prices.csv: line 2 has no number after column \"time\": \"ten\""), "{said}");
     let with = Folder::new("own-other", &[("prices.csv", PRICES)]);
     load(&args(&["--site", &folder.path("site.yaml"), "--prices", &with.path("prices.csv")])).unwrap();
 }

@@ -3,18 +3,26 @@ use crate::sim::frame::NodeFrame;
 use std::collections::BTreeMap;
 
 /// A world that says its own time.
+#[derive(Default)]
 struct Clock {
     now: Time,
     over: f64,
+    said: Vec<String>,
+    /// How often somebody looked.
+    looks: usize,
 }
 
-fn frame(clock: &mut Clock) -> Frame {
-    clock.now = clock.now.after(ampacity_core::units::Span::seconds(1));
+fn second(clock: &mut Clock, seen: bool) -> Option<Frame> {
+    clock.now = clock.now.after(Span::seconds(1));
     let second = clock.now.get() / 1_000;
+    clock.said.extend((second % 60 == 30).then(|| format!("fault: {second}")));
+    if !seen {
+        return None;
+    }
+    clock.looks += 1;
     let time = jiff::Timestamp::from_second(second).unwrap().to_string();
     let nodes = BTreeMap::from([("s".to_owned(), NodeFrame { limit_watts: 1_000_000, ..NodeFrame::default() })]);
-    let events = if second % 60 == 30 { vec![format!("fault: {second}")] } else { Vec::new() };
-    Frame { time, nodes, events, ..Frame::default() }
+    Some(Frame { time, nodes, events: std::mem::take(&mut clock.said), ..Frame::default() })
 }
 
 fn account(clock: &Clock) -> Account {
@@ -23,14 +31,14 @@ fn account(clock: &Clock) -> Account {
 
 fn way(ticks: i64) -> Way {
     let setup = Setup { site: "s".into(), nodes: vec!["s".into()], seed: 1, theme: Theme::Plain };
-    Way { shown: Shown::Live, speed: Speed::Max, ticks, setup, stop: Arc::default() }
+    Way { shown: Shown::Live, speed: Speed::Max, start: Time::ZERO, ticks, setup, stop: Arc::default() }
 }
 
 fn written(form: Form, ticks: i64) -> (Ended, Vec<String>) {
-    let mut clock = Clock { now: Time::ZERO, over: 0.0 };
-    let mut out = Vec::new();
-    let ended = lines(|| frame(&mut clock), &way(ticks), form, &mut out).unwrap();
+    let (mut clock, mut out) = (Clock::default(), Vec::new());
+    let ended = lines(|seen| second(&mut clock, seen), &way(ticks), form, &mut out).unwrap();
     say(ended, &account(&clock), form, &mut out).unwrap();
+    assert_eq!(clock.looks, if form == Form::Json { 5 } else { 3 }, "nobody looks at what is not shown");
     (ended, String::from_utf8(out).unwrap().lines().map(str::to_owned).collect())
 }
 
@@ -72,9 +80,9 @@ impl Write for Pipe {
 
 #[test]
 fn a_reader_that_has_gone_ends_the_run_without_an_error() {
-    let mut clock = Clock { now: Time::ZERO, over: 0.0 };
+    let mut clock = Clock::default();
     let mut pipe = Pipe(1_000);
-    let ended = lines(|| frame(&mut clock), &way(1_000), Form::Json, &mut pipe).unwrap();
+    let ended = lines(|seen| second(&mut clock, seen), &way(1_000), Form::Json, &mut pipe).unwrap();
     assert_eq!(ended, Ended::Closed);
     assert!(clock.now < Time::seconds(20), "{:?}", clock.now);
     say(ended, &account(&clock), Form::Json, &mut pipe).unwrap();
@@ -83,13 +91,13 @@ fn a_reader_that_has_gone_ends_the_run_without_an_error() {
 #[test]
 fn a_signal_ends_the_run_and_the_account_so_far_is_said() {
     let way = way(1_000);
-    let mut clock = Clock { now: Time::ZERO, over: 0.0 };
+    let mut clock = Clock::default();
     let mut ticked = 0;
     let mut out = Vec::new();
-    let tick = || {
+    let tick = |seen| {
         ticked += 1;
         way.stop.store(ticked == 7, Ordering::Relaxed);
-        frame(&mut clock)
+        second(&mut clock, seen)
     };
     let ended = lines(tick, &way, Form::Json, &mut out).unwrap();
     say(ended, &account(&clock), Form::Json, &mut out).unwrap();
@@ -100,15 +108,16 @@ fn a_signal_ends_the_run_and_the_account_so_far_is_said() {
 
 #[test]
 fn only_a_clean_account_is_a_success() {
-    let over = |over| verdict(&account(&Clock { now: Time::ZERO, over }));
+    let over = |over| verdict(&account(&Clock { over, ..Clock::default() }));
     assert_eq!((over(0.0), over(0.5)), (KEPT, FAILED));
 }
 
 #[test]
 fn a_paced_run_takes_as_long_as_it_says() {
-    let mut clock = Clock { now: Time::ZERO, over: 0.0 };
+    let mut clock = Clock::default();
     let began = Instant::now();
-    lines(|| frame(&mut clock), &Way { speed: Speed::Times(100), ..way(10) }, Form::Json, &mut Vec::new()).unwrap();
+    lines(|seen| second(&mut clock, seen), &Way { speed: Speed::Times(100), ..way(10) }, Form::Json, &mut Vec::new())
+        .unwrap();
     assert!(began.elapsed() >= Duration::from_millis(100));
 }
 
@@ -126,8 +135,9 @@ fn keys_pause_step_and_change_the_speed() {
 #[test]
 fn a_picture_is_taken_at_its_time_of_day() {
     let file = std::env::temp_dir().join(format!("ampacity-picture-{}.svg", std::process::id()));
-    let mut clock = Clock { now: Time::ZERO, over: 0.0 };
-    let code = picture(|| frame(&mut clock), &way(1_000), &file, jiff::civil::time(0, 5, 0, 0)).unwrap();
+    let mut clock = Clock::default();
+    let code =
+        picture(|| second(&mut clock, true).unwrap(), &way(1_000), &file, jiff::civil::time(0, 5, 0, 0)).unwrap();
     let svg = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     assert_eq!((code, clock.now), (KEPT, Time::seconds(300)));

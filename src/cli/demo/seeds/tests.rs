@@ -1,4 +1,5 @@
 use super::*;
+use crate::sim::frame::Frame;
 use clap::Parser as _;
 
 #[derive(clap::Parser)]
@@ -15,7 +16,8 @@ fn args(line: &[&str]) -> DemoArgs {
 struct Short(u64);
 
 const OF: World<Short> = World {
-    tick: |_| Frame::default(),
+    advance: |_| (),
+    frame: |_| Frame::default(),
     account: |world| Account {
         seed: world.0,
         ticks: 1,

@@ -1,6 +1,7 @@
 //! A site in memory: the API server, agents that do as they are told, prices that a test sets.
 
 use crate::api::controllable_load::{Holder, PROTOCOL};
+use crate::api::manifest::Object as Manifest;
 use crate::api::power_budget::Leader;
 use crate::api::{WholeWatts, manifest};
 use crate::link::memory::{Exchange, MemoryDownlink, MemoryUplink, SharedExchange};
@@ -265,6 +266,16 @@ impl World {
         });
     }
 
+    /// The pods of a Job may go on for so long once they are stopped, seconds.
+    pub(in crate::operator) fn grace(&mut self, name: &str, seconds: i64) {
+        let key = Key::namespaced(Kind::Job, "tenant-a", name);
+        self.server.borrow_mut().update(&key, |object| {
+            if let Object::Job(job) = object {
+                Arc::make_mut(job).grace = Span::seconds(seconds);
+            }
+        });
+    }
+
     /// Whether a Job runs.
     pub(in crate::operator) fn job_runs(&self, name: &str) -> bool {
         let key = Key::namespaced(Kind::Job, "tenant-a", name);
@@ -387,16 +398,7 @@ impl World {
     /// The status of an object, as the API shows it.
     pub(in crate::operator) fn status(&self, kind: Kind, name: &str) -> Value {
         let server = self.server.borrow();
-        let status = match server.get(&Key::cluster(kind, name)).unwrap() {
-            Object::PowerBudget(o) => serde_json::to_value(&o.status),
-            Object::MiningFleet(o) => serde_json::to_value(&o.status),
-            Object::GpuPool(o) => serde_json::to_value(&o.status),
-            Object::LeaseClass(o) => serde_json::to_value(&o.status),
-            Object::GridEvent(o) => serde_json::to_value(&o.status),
-            Object::Lockout(o) => serde_json::to_value(&o.status),
-            _ => panic!("no such kind"),
-        };
-        status.unwrap()
+        server.get(&Key::cluster(kind, name)).unwrap().shown().unwrap()["status"].take()
     }
 
     /// The conditions of an object: `Type=Status Reason: message`.
@@ -443,21 +445,7 @@ fn operator(name: &str) -> Operator {
     Operator::new(options)
 }
 
-fn object(value: Value) -> Object {
-    fn read<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
-        Arc::new(serde_json::from_value(value).unwrap())
-    }
-    let mut value = value;
-    let kind = value["kind"].as_str().unwrap().to_owned();
+fn object(mut value: Value) -> Object {
     value["apiVersion"] = "ampacity.dev/v1alpha1".into();
-    match kind.as_str() {
-        "PowerBudget" => Object::PowerBudget(read(value)),
-        "MiningFleet" => Object::MiningFleet(read(value)),
-        "GpuPool" => Object::GpuPool(read(value)),
-        "LeaseClass" => Object::LeaseClass(read(value)),
-        "ComputeLease" => Object::ComputeLease(read(value)),
-        "GridEvent" => Object::GridEvent(read(value)),
-        "Lockout" => Object::Lockout(read(value)),
-        other => panic!("{other}"),
-    }
+    Manifest::from_value(value).unwrap().into()
 }

@@ -90,6 +90,19 @@ fn what_a_meter_near_its_limit_shows_above_all_bounds_stops_the_flexible_lease_a
 }
 
 #[test]
+fn what_a_meter_shows_near_its_limit_waits_for_no_event_that_leaves_time() {
+    let mut world = settled(60);
+    let now = world.snapshot.now;
+    let limit = world.snapshot.tree.capacity(HALL_B) - kw(1);
+    world.snapshot.limits = vec![TimedLimit { response: minutes(30), ..event(now, HALL_B, limit) }];
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert_eq!(granted(&world), [kw(8), kw(8)]);
+    world.snapshot.metered = vec![Metered { node: HALL_B, unexplained: limit - kw(26), sheds: true }];
+    world.run(Span::seconds(1), Span::seconds(1));
+    assert_eq!((granted(&world), world.plan.leases[0].urgent), ([Watts::ZERO, kw(8)], true));
+}
+
+#[test]
 fn a_checkpoint_that_is_acknowledged_frees_the_watts_before_the_deadline() {
     let mut world = settled(60);
     world.price(CURTAILS_AT);
