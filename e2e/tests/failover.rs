@@ -25,7 +25,7 @@ use orders::figure;
 use plant::Site;
 
 /// All of a test.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1_500);
 
 /// Runs one scene after another, each on a site that the one before left healthy.
 macro_rules! scenes {

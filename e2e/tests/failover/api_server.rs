@@ -131,8 +131,9 @@ pub(crate) async fn paused_while_a_limit_comes(site: &mut Site<'_>) -> Result<()
     ensure!(least >= PEAK_WATTS * 3 / 4, "{scene}: the site fell to {least} W");
     site.revive()?;
     site.leader().await?;
-    tokio::time::sleep((start + BEGINS_IN).saturating_duration_since(Instant::now()).min(Duration::from_secs(30)))
-        .await;
+    // It is in force until its end: taken back before, watts that it withholds would be raised in its time.
+    let over = start + LASTS + Duration::from_secs(2);
+    tokio::time::sleep(over.saturating_duration_since(Instant::now())).await;
     let events: Api<GridEvent> = Api::all(site.test.admin());
     until("the event to be taken back", SOON, async || {
         if events.get_opt("peak").await?.is_some() {

@@ -289,6 +289,8 @@ fn what_slips_past_the_api_server_is_undone_within_a_tick() -> Result<()> {
         );
         nothing_came_of_it(test, stand, &before, "starts a Job").await?;
 
+        // What waits behind it would have the lease's watts by right, once it stands.
+        cheat.delete_job("waiting").await?;
         cheat.patch_job("train", json!({"spec": {"parallelism": 3}})).await?;
         let took = cheat.is_stopped("train", "NotGranted").await?;
         row(
@@ -304,6 +306,7 @@ fn what_slips_past_the_api_server_is_undone_within_a_tick() -> Result<()> {
         binding.metadata.uid = None;
         bindings.create(&PostParams::default(), &binding).await?;
         super::stand::works(&stand.clients[1], TENANTS[1]).await?;
+        cheat.jobs.create(&PostParams::default(), &job("waiting", "train", 1, 4)?).await?;
         until("the policy to be back", SOON, async || {
             let patch = Patch::Merge(json!({"spec": {"suspend": false}}));
             let dry = PatchParams { dry_run: true, ..PatchParams::default() };
