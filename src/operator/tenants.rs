@@ -209,9 +209,13 @@ fn placed(
 ) -> Vec<(LoadId, u32)> {
     let Some(pool) = pool else { return Vec::new() };
     let mut sums: BTreeMap<LoadId, u32> = BTreeMap::new();
+    let mut name = String::with_capacity(pool.len() + 64);
     for pod in usage.jobs(row).iter().flat_map(|job| usage.pods(job)) {
-        let load = pod.node.as_ref().and_then(|node| place(&format!("{pool}-{node}")));
-        if let Some(load) = load {
+        let Some(node) = &pod.node else { continue };
+        // In one buffer: this is asked for every pod of the site every second.
+        name.clear();
+        name.extend([pool, "-", node]);
+        if let Some(load) = place(&name) {
             *sums.entry(load).or_default() += pod.gpus;
         }
     }
