@@ -61,13 +61,20 @@ impl Server {
             }),
             Write::Status { key, status, revision } => self.set_status(&key, *status, revision.as_deref()),
             Write::Lead { facts, revision } => self.lead(facts, revision.as_deref()),
-            Write::Job { job, uid, suspend, annotations } => self.modify(&job, |object| {
+            Write::Job { job, uid, suspend, node_selector, annotations } => self.modify(&job, |object| {
                 let Object::Job(facts) = object else { return Err(Refusal::NotFound) };
                 if facts.uid != uid {
                     return Err(Refusal::Conflict("another Job of this name".into()));
                 }
                 let facts = Arc::make_mut(facts);
+                let moves = node_selector.iter().any(|(label, value)| facts.node_selector.get(label) != Some(value));
+                if moves && (facts.started || !facts.suspended) {
+                    return Err(invalid("spec.template: field is immutable"));
+                }
+                facts.node_selector.extend(node_selector);
                 facts.suspended = suspend.unwrap_or(facts.suspended);
+                // The job controller sets the time as soon as it sees it.
+                facts.started |= !facts.suspended;
                 annotate(&mut facts.annotations, annotations);
                 Ok(())
             }),

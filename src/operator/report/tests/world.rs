@@ -168,6 +168,25 @@ impl World {
         });
     }
 
+    /// What the Job's pods ask of their node.
+    pub(in crate::operator) fn node_selector(&self, name: &str) -> BTreeMap<String, String> {
+        let server = self.server.borrow();
+        match server.get(&Key::namespaced(Kind::Job, "tenant-a", name)) {
+            Some(Object::Job(job)) => job.node_selector.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    /// The Job asks for nodes itself.
+    pub(in crate::operator) fn select(&mut self, name: &str, label: &str, value: &str) {
+        let key = Key::namespaced(Kind::Job, "tenant-a", name);
+        self.server.borrow_mut().update(&key, |object| {
+            if let Object::Job(job) = object {
+                Arc::make_mut(job).node_selector.insert(label.into(), value.into());
+            }
+        });
+    }
+
     /// Whether a Job runs.
     pub(in crate::operator) fn job_runs(&self, name: &str) -> bool {
         let key = Key::namespaced(Kind::Job, "tenant-a", name);
