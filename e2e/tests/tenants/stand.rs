@@ -4,15 +4,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ampacity::api::{ComputeLease, ControllableLoad, crd};
+use ampacity::api::{ComputeLease, ControllableLoad};
 use ampacity_e2e::helm::Helm;
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::process::Part;
-use ampacity_e2e::{Test, until};
+use ampacity_e2e::{Test, definitions, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::batch::v1::Job;
@@ -124,14 +123,7 @@ async fn install(test: &Test) -> Result<()> {
     let (plain, helm) = (test.plain()?, Helm::find()?);
     let kubeconfig = plain.kubeconfig(ADMIN)?;
     helm.run(Some(&kubeconfig), &["install", "ampacity-crds", "ampacity-crds"])?;
-    for crd in crd::all()? {
-        let path = format!("/apis/ampacity.dev/v1alpha1/{}?limit=1", crd.spec.names.plural);
-        until("every kind to be served", SOON, async || {
-            test.admin().request::<Value>(http::Request::get(&path).body(Vec::new())?).await?;
-            Ok(Some(()))
-        })
-        .await?;
-    }
+    definitions::served(&test.admin()).await?;
     plain.kwok_node("ops", &[], &[]).await?;
     let nodes: Api<Node> = Api::all(test.admin());
     let leased = json!({"spec": {"taints": [{"key": "ampacity.dev/leased", "effect": "NoSchedule"}]}});
@@ -139,24 +131,14 @@ async fn install(test: &Test) -> Result<()> {
         plain.kwok_node(node, &[("nvidia.com/gpu.present", "true")], &[("nvidia.com/gpu", "8")]).await?;
         nodes.patch(node, &PatchParams::default(), &Patch::Merge(&leased)).await?;
     }
-    kubectl(test, &["create", "namespace", NAMESPACE])?;
-    kubectl(test, &["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
+    test.kubectl(&["create", "namespace", NAMESPACE])?;
+    test.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
     let groups = json!(TENANTS.map(|namespace| format!("system:serviceaccounts:{namespace}")));
     let (groups, agents) = (format!("tenantGroups={groups}"), "gpuAgents.enabled=true");
     let release = ["install", "ampacity", "ampacity", "--namespace", NAMESPACE, "--wait", "--timeout", "120s"];
     let values = ["--set-json", agents, "--set-json", &groups];
     helm.run(Some(&kubeconfig), &[&release[..], &values].concat())?;
     Ok(())
-}
-
-/// kubectl as the administrator; gives what it wrote to standard output.
-pub(super) fn kubectl(test: &Test, arguments: &[&str]) -> Result<String> {
-    let plain = test.plain()?;
-    let mut kubectl = Command::new(plain.kubectl());
-    let done = kubectl.env("KUBECONFIG", plain.kubeconfig(ADMIN)?).args(arguments).output()?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "kubectl {}: {}\n{said}", arguments.join(" "), done.status);
-    Ok(String::from_utf8(done.stdout)?)
 }
 
 /// A token of an account, bound to a pod as the kubelet of its node gets it.
@@ -244,7 +226,7 @@ async fn platform(test: &Test) -> Result<()> {
 pub(super) fn apply(test: &Test, objects: &Value) -> Result<()> {
     let path = test.plain()?.folder().join("applied.json");
     fs::write(&path, serde_json::to_vec(objects)?)?;
-    kubectl(test, &["apply", "--server-side", "-f", path.to_str().context("a path")?]).map(drop)
+    test.kubectl(&["apply", "--server-side", "-f", path.to_str().context("a path")?]).map(drop)
 }
 
 /// A namespace, and a client of an account in it that has the right to edit it, once that is in force.
