@@ -224,7 +224,7 @@ impl Metrics {
         self.clear();
         for site in operator.sites() {
             self.nodes(site, since as f64 / 1_000.0, now);
-            self.loads(site);
+            self.loads(site, now);
             self.prices(site, now);
             self.tenants(site, operator, now);
         }
@@ -290,7 +290,7 @@ impl Metrics {
         }
     }
 
-    fn loads(&self, site: &Site) {
+    fn loads(&self, site: &Site, now: Time) {
         let Some(ledger) = &site.ledger else { return };
         let mut sides = BTreeMap::from([("leased", Watts::ZERO), ("mining", Watts::ZERO)]);
         for (at, row) in site.rows.iter().enumerate() {
