@@ -290,6 +290,16 @@ impl Plain {
         Part::start(name, PathBuf::from("/usr/bin/env"), all, log, &self.keeper)
     }
 
+    /// Runs cert-manager's controllers beside the control plane, as the administrator.
+    ///
+    /// # Errors
+    /// If they cannot be built or started.
+    pub fn cert_manager(&self) -> Result<Part> {
+        let binary = binaries::cert_manager(&|line| eprintln!("{line}"))?;
+        let arguments = vec!["--kubeconfig".into(), self.kubeconfig(identity::ADMIN)?.display().to_string()];
+        Part::start("cert-manager", binary, arguments, self.logs().join("cert-manager.log"), &self.keeper)
+    }
+
     /// A new fault proxy in front of the API server.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! whatever else flipped it is flipped back in the next turn. The state of a Job frees no watt; node caps do.
 
 mod grace;
+mod measure;
 
 use super::cache::Cache;
 use super::leases;

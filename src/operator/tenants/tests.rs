@@ -80,7 +80,7 @@ fn a_job_whose_lease_has_ended_does_not_run_again() {
     assert!(!world.job_runs("train"));
 }
 
-const SPOT: &str = r#"
+pub(super) const SPOT: &str = r#"
 kind: LeaseClass
 metadata: {name: spot}
 spec:

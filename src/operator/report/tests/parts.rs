@@ -53,14 +53,17 @@ spec: {delivery: Jobs, pool: h100, pricePerGpuHour: "2.00", service: Firm}
 pub(in crate::operator) struct Prices {
     pub(in crate::operator) energy: Option<(i64, Time)>,
     pub(in crate::operator) hash: (i64, Time),
+    /// What every meter reads, W.
+    pub(in crate::operator) metered: Option<i64>,
 }
 
 impl Feeds for Prices {
-    fn newest(&mut self, asked: Asked<'_>, _: Source<'_>, _: Time) -> Result<Option<Point>, String> {
+    fn newest(&mut self, asked: Asked<'_>, _: Source<'_>, now: Time) -> Result<Option<Point>, String> {
         let point = |(cents, since): (i64, Time)| Point { value: cents * 10_000, since, until: since, known: since };
         Ok(match asked {
             Asked::EnergyPrice(_) => self.energy.map(point),
             Asked::Hashprice(_) => Some(point(self.hash)),
+            Asked::Meter(..) => self.metered.map(|value| Point { value, since: now, until: now, known: now }),
             _ => None,
         })
     }

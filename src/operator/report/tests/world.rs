@@ -41,6 +41,15 @@ impl World {
         self.operator.view(self.now)
     }
 
+    /// The lines of its metrics that begin so.
+    pub(in crate::operator) fn metrics(&self, name: &str) -> Vec<String> {
+        let metrics = crate::operator::metrics::Metrics::default();
+        metrics.ticked(std::time::Duration::from_millis(3));
+        metrics.written("accepted", Some(std::time::Duration::from_millis(4)));
+        metrics.look(&self.operator, self.now);
+        metrics.text().unwrap().lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
+    }
+
     pub(in crate::operator) fn new(more: &str) -> Self {
         let server = Server::new(1, START);
         let exchange = Exchange::new(1, START);
@@ -49,7 +58,7 @@ impl World {
             link: MemoryUplink::join(&exchange, "ampacity-0"),
             server,
             exchange,
-            prices: Prices { energy: Some((4_000, START)), hash: (6_000, START) },
+            prices: Prices { energy: Some((4_000, START)), hash: (6_000, START), metered: None },
             operator: operator("ampacity-0"),
             now: START,
             agents: BTreeMap::new(),
@@ -82,6 +91,11 @@ impl World {
             ..PodFacts::default()
         };
         self.server.borrow_mut().put(Object::Pod(Arc::new(pod)));
+    }
+
+    /// The last of that pod's processes is gone.
+    pub(in crate::operator) fn end_pod(&mut self, name: &str) {
+        self.server.borrow_mut().vanish(&Key::namespaced(Kind::Pod, "tenant-a", name));
     }
 
     /// What the operator wrote on a Job.
