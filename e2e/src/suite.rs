@@ -273,10 +273,22 @@ fn skipped(why: &str) -> Result<()> {
         bail!("skipped in CI, where nothing may be: {line}");
     }
     eprintln!("skipped {line}");
-    if let Some(path) = std::env::var_os("AMPACITY_E2E_SKIPPED") {
-        // In one write, since other tests append at the same time.
-        OpenOptions::new().append(true).create(true).open(path)?.write_all(format!("{line}\n").as_bytes())?;
-    }
+    append("AMPACITY_E2E_SKIPPED", &line)
+}
+
+/// A figure, for whoever reads the output of a run; `e2e/run` keeps them.
+pub fn figure(name: &str, value: f64, unit: &str) {
+    let line = format!("FIGURE {name} {value:.2} {unit}");
+    eprintln!("{line}");
+    // One that cannot be kept was printed.
+    let _ = append("AMPACITY_E2E_FIGURES", &line);
+}
+
+/// Adds a line to the file that the variable names, if it names one.
+fn append(variable: &str, line: &str) -> Result<()> {
+    let Some(path) = std::env::var_os(variable) else { return Ok(()) };
+    // In one write, since other tests append at the same time.
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(format!("{line}\n").as_bytes())?;
     Ok(())
 }
 

@@ -18,10 +18,9 @@ mod truth;
 
 use std::time::{Duration, Instant};
 
-use ampacity_e2e::{Needs, cluster_test_within};
+use ampacity_e2e::{Needs, cluster_test_within, figure};
 use anyhow::{Context, Result};
 
-use orders::figure;
 use plant::Site;
 
 /// All of a test.

@@ -1,15 +1,13 @@
 //! What stands at the API server, followed from outside: every order of every load, and who leads.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ampacity::api::ControllableLoad;
 use ampacity::store::LEADERSHIP_NAME;
 use ampacity::store::kube::EPOCH_ANNOTATION;
-use ampacity_e2e::{Test, until};
+use ampacity_e2e::{Test, figure, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
@@ -172,17 +170,6 @@ impl Kept {
         if self.leaders.last().is_none_or(|(_, name, of)| (name, *of) != (&holder, epoch)) {
             self.leaders.push((Instant::now(), holder, epoch));
         }
-    }
-}
-
-/// A figure, for whoever reads the output of a run; `e2e/run` keeps them.
-pub(crate) fn figure(name: &str, value: f64, unit: &str) {
-    let line = format!("FIGURE {name} {value:.2} {unit}\n");
-    eprint!("{line}");
-    if let Some(path) = std::env::var_os("AMPACITY_E2E_FIGURES") {
-        // In one write, since other tests append at the same time. A figure that cannot be kept was printed.
-        let file = OpenOptions::new().append(true).create(true).open(path);
-        drop(file.and_then(|mut file| file.write_all(line.as_bytes())));
     }
 }
 
