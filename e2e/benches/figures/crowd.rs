@@ -69,7 +69,13 @@ impl Crowd {
     ///
     /// # Errors
     /// Devices cannot be made.
-    pub(crate) fn start(client: Client, namespace: &str, tree: &Tree, folder: &Path, all: Vec<Recruit>) -> Result<Self> {
+    pub(crate) fn start(
+        client: Client,
+        namespace: &str,
+        tree: &Tree,
+        folder: &Path,
+        all: Vec<Recruit>,
+    ) -> Result<Self> {
         let told = Arc::new(Mutex::new(Told::default()));
         let (wakes, woken) = mpsc::unbounded_channel();
         let mut members = Vec::with_capacity(all.len());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ampacity::agent::setting::Made;
-use ampacity::api::{ControllableLoad, GpuPool, GridEvent, LeaseClass, MiningFleet, PowerBudget};
+use ampacity::api::{ComputeLease, ControllableLoad, GpuPool, GridEvent, LeaseClass, MiningFleet, PowerBudget};
 use ampacity::link::grpc::certificates::AGENT_SECRET;
 use ampacity::link::grpc::identity::AUDIENCE;
 use ampacity::store::kube::control;
@@ -16,8 +16,10 @@ use ampacity_e2e::{Plain, definitions, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,9 +104,9 @@ impl Site {
         Api::all(admin.clone()).create(&PostParams::default(), &namespace).await?;
         plain.service_account(&admin, NAMESPACE).await?;
         plain.kwok_node("ops", &[], &[("pods", "20000")]).await?;
-        for at in 0..size.nodes {
-            plain.kwok_node(&format!("g{at}"), &[("pool", "h100")], &[("nvidia.com/gpu", "8")]).await?;
-        }
+        plain
+            .kwok_nodes((0..size.nodes).map(|at| format!("g{at}")), &[("pool", "h100")], &[("nvidia.com/gpu", "8")])
+            .await?;
         let site = Self { plain, admin, size };
         site.describe().await?;
         Ok(site)
@@ -156,7 +158,7 @@ impl Site {
 
     /// Starts an operator. Gives where it answers.
     pub(crate) fn operator(&self, name: &'static str) -> Result<(Part, u16)> {
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = ampacity_e2e::bench::port()?;
         let address = format!("127.0.0.1:{port}");
         let kubeconfig = self.plain.kubeconfig(ADMIN)?;
         let arguments = [
@@ -291,18 +293,48 @@ impl Site {
         Ok(asked)
     }
 
-    /// A number of the API server's: requests that changed something, all of them together.
-    pub(crate) async fn writes(&self) -> Result<f64> {
-        let text = self.admin.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
-        let is_write = |line: &&str| {
-            let verb = ["POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"];
-            let verb = verb.iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
-            // Questions that are asked by POST change nothing.
-            verb && !line.contains("reviews\"") && !line.contains("subresource=\"token\"")
-        };
-        let counters = text.lines().filter(|line| line.starts_with("apiserver_request_total{")).filter(is_write);
-        Ok(counters.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    /// The limit is taken back.
+    pub(crate) async fn lift(&self, name: &str) -> Result<()> {
+        Api::<GridEvent>::all(self.admin.clone()).delete(name, &DeleteParams::default()).await?;
+        Ok(())
     }
+
+    /// Waits until each of so many leases has its offer.
+    pub(crate) async fn offered(&self, count: usize) -> Result<()> {
+        let leases: Api<ComputeLease> = Api::namespaced(self.admin.clone(), "default");
+        until("an answer to each lease", PATIENCE, async || {
+            let all = leases.list(&ListParams::default()).await?.items;
+            let offered = |one: &&ComputeLease| one.status.as_ref().is_some_and(|status| status.offer.is_some());
+            let answered = all.iter().filter(offered).count();
+            ensure!(answered == count, "{answered}");
+            Ok(Some(()))
+        })
+        .await
+    }
+}
+
+/// A lease of so many GPUs that has begun.
+pub(crate) fn lease(name: &str, gpus: i32) -> Result<ComputeLease> {
+    let hence =
+        |hours: i64| Timestamp::from_second(Timestamp::now().as_second() + hours * 3_600).map(|at| at.to_string());
+    Ok(serde_json::from_value(json!({
+        "apiVersion": "ampacity.dev/v1alpha1", "kind": "ComputeLease", "metadata": {"name": name},
+        "spec": {"className": "firm", "gpus": gpus, "maxPricePerGpuHour": "2.20",
+                 "term": {"start": hence(-1)?, "end": hence(48)?}},
+    }))?)
+}
+
+/// A Job of one pod and one GPU under a lease.
+pub(crate) fn job(name: &str, lease: &str) -> Result<Job> {
+    let labels = json!({"ampacity.dev/lease": lease});
+    Ok(serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"suspend": true, "template": {
+            "metadata": {"labels": labels},
+            "spec": {"restartPolicy": "Never", "containers":
+                [{"name": "a", "image": "none", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]},
+        }},
+    }))?)
 }
 
 /// Deletes all objects of a kind in a namespace and waits until they are gone.
@@ -311,7 +343,7 @@ where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     K::DynamicType: Default,
 {
-    api.delete_collection(&kube::api::DeleteParams::background(), &ListParams::default()).await?;
+    api.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
     until("all to be gone", PATIENCE, async || {
         Ok(api.list_metadata(&ListParams::default()).await?.items.is_empty().then_some(()))
     })
