@@ -5,6 +5,7 @@
 mod access;
 mod arguments;
 mod backup;
+mod kwok;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -16,9 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::Api;
 use kube::{Client, Config};
-use serde_json::json;
 
 use crate::binaries::{self, Binaries, Program};
 use crate::binary;
@@ -316,43 +316,6 @@ impl Plain {
         self.ready("the API server's /readyz", async || probe(&admin, "/readyz").await).await
     }
 
-    /// Makes a node that kwok plays and waits until it is Ready. `capacity` is beside 256 pods, 128 CPUs and
-    /// 2 TiB of memory: `[("nvidia.com/gpu", "8")]`.
-    ///
-    /// # Errors
-    /// If the node exists, or is not Ready in time.
-    pub async fn kwok_node(&self, name: &str, labels: &[(&str, &str)], capacity: &[(&str, &str)]) -> Result<Node> {
-        let nodes: Api<Node> = Api::all(self.client(ADMIN).await?);
-        let node = kwok_node(name, labels, capacity)?;
-        nodes.create(&PostParams::default(), &node).await.with_context(|| format!("creating node {name}"))?;
-        until(&format!("node {name} to be ready for pods"), Duration::from_secs(30), async || {
-            let node = nodes.get(name).await?;
-            Ok(takes_pods(&node).then_some(node))
-        })
-        .await
-    }
-
-    /// Makes many such nodes, all alike but for their names, and waits until each is Ready.
-    ///
-    /// # Errors
-    /// If one of them exists, or they are not Ready in time.
-    pub async fn kwok_nodes(
-        &self,
-        names: impl Iterator<Item = String>,
-        labels: &[(&str, &str)],
-        capacity: &[(&str, &str)],
-    ) -> Result<()> {
-        let nodes: Api<Node> = Api::all(self.client(ADMIN).await?);
-        for name in names {
-            let node = kwok_node(&name, labels, capacity)?;
-            nodes.create(&PostParams::default(), &node).await.with_context(|| format!("creating node {name}"))?;
-        }
-        until("every node to be ready for pods", Duration::from_secs(300), async || {
-            Ok(nodes.list(&ListParams::default()).await?.items.iter().all(takes_pods).then_some(()))
-        })
-        .await
-    }
-
     /// The folder of the parts' logs.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
@@ -375,18 +338,6 @@ impl Plain {
     pub fn kubectl(&self) -> PathBuf {
         self.binaries.path(Program::Kubectl)
     }
-}
-
-/// A node that kwok plays, as it is created.
-fn kwok_node(name: &str, labels: &[(&str, &str)], capacity: &[(&str, &str)]) -> Result<Node> {
-    let mut resources = BTreeMap::from([("cpu", "128"), ("memory", "2Ti"), ("pods", "256")]);
-    resources.extend(capacity.iter().copied());
-    let mut all_labels = BTreeMap::from([("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")]);
-    all_labels.extend(labels.iter().copied());
-    Ok(serde_json::from_value(json!({
-        "metadata": {"name": name, "labels": all_labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
-        "status": {"capacity": resources, "allocatable": resources},
-    }))?)
 }
 
 /// Ready, and rid of the taint that every new node bears until it is.

@@ -56,9 +56,14 @@ impl Size {
         self.containers + self.nodes
     }
 
-    /// What must run: nodes at lowest caps, and machines asleep. A limit of this much takes all else.
+    /// What nodes at lowest caps draw: a limit of this much on them stops every lease.
+    pub(crate) fn idle_nodes_watts(self) -> Result<i64> {
+        Ok(i64::try_from(self.nodes)? * (8 * 200 + 4_600))
+    }
+
+    /// What must run: such nodes, machines asleep, and the reserve. A limit of this much takes all else.
     pub(crate) fn must_run_watts(self) -> Result<i64> {
-        Ok(i64::try_from(self.nodes)? * (8 * 200 + 4_600) + i64::try_from(self.containers)? * 34 + 1_000)
+        Ok(self.idle_nodes_watts()? + i64::try_from(self.containers)? * 34 + 1_000)
     }
 }
 
@@ -278,13 +283,14 @@ impl Site {
         Ok(asked)
     }
 
-    /// The utility limits the site at once. Gives when that was asked.
-    pub(crate) async fn limit(&self, name: &str, watts: i64) -> Result<Instant> {
+    /// The utility limits the site, or one kind of its loads, at once. Gives when that was asked.
+    pub(crate) async fn limit(&self, name: &str, kind: Option<&str>, watts: i64) -> Result<Instant> {
+        let target = kind.map_or_else(|| json!({"budget": BUDGET}), |kind| json!({"budget": BUDGET, "kind": kind}));
         let event: GridEvent = serde_json::from_value(made(
             "GridEvent",
             name,
             &json!({
-                "target": {"budget": BUDGET}, "limitWatts": watts.to_string(), "owner": "oncor", "reason": "line trip",
+                "target": target, "limitWatts": watts.to_string(), "owner": "oncor", "reason": "line trip",
                 "responseSeconds": 0,
             }),
         ))?;

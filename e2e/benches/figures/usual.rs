@@ -105,7 +105,7 @@ async fn price_ticks(site: &Site, crowd: &Crowd, operator: &Part) -> Result<Row>
 /// An urgent limit until every container's agent has heard its shed over TLS.
 async fn sheds(site: &Site, crowd: &Crowd) -> Result<Row> {
     crowd.told().heard.clear();
-    let asked = site.limit("shed", site.size.must_run_watts()?).await?;
+    let asked = site.limit("shed", None, site.size.must_run_watts()?).await?;
     let heard = until("every agent to hear its shed", PATIENCE, async || {
         let told = crowd.told();
         let heard: Vec<Instant> =
@@ -161,7 +161,7 @@ pub(crate) async fn suspensions(
         Ok(Some(()))
     })
     .await?;
-    let asked = site.limit("trip", 100_000).await?;
+    let asked = site.limit("trip", Some("Gpu"), site.size.idle_nodes_watts()?).await?;
     let (suspended, gone) = until("every Job suspended and every pod gone", PATIENCE, async || {
         let told = crowd.told();
         ensure!(told.suspended.len() == all && told.pods.is_empty(), "{} left", told.pods.len());
