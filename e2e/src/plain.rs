@@ -250,6 +250,12 @@ impl Plain {
         SocketAddr::from((self.host(), self.ports.api_server))
     }
 
+    /// The port of the loopback interface at which etcd answers, its metrics among others.
+    #[must_use]
+    pub fn etcd_port(&self) -> u16 {
+        self.ports.etcd
+    }
+
     /// Where the API server listens: where nobody but this machine, and its real node, can reach it.
     fn host(&self) -> Ipv4Addr {
         self.space.as_ref().map_or(Ipv4Addr::LOCALHOST, Space::outside)

@@ -1,5 +1,6 @@
 //! What the operator and the API server tell of themselves.
 
+use ampacity_e2e::Plain;
 use ampacity_e2e::bench::get;
 use anyhow::{Context, Result, ensure};
 use kube::Client;
@@ -69,9 +70,38 @@ pub(crate) async fn writes(admin: &Client) -> Result<f64> {
     Ok(counters.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
-/// What etcd's file holds, bytes, as the API server knows.
-pub(crate) async fn etcd_bytes(admin: &Client) -> Result<f64> {
-    let text = admin.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
-    let line = text.lines().find(|line| line.starts_with("apiserver_storage_size_bytes{"));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).context("no size")
+/// What etcd holds, MB: its file, and of that what is in use.
+#[derive(Clone, Copy)]
+pub(crate) struct Etcd {
+    pub(crate) file: f64,
+    pub(crate) used: f64,
+}
+
+impl Etcd {
+    /// As it says itself.
+    pub(crate) async fn by_now(plain: &Plain) -> Result<Self> {
+        let mb = async |name| Ok::<_, anyhow::Error>(metric(plain.etcd_port(), name).await? / 1e6);
+        let file = mb("etcd_mvcc_db_total_size_in_bytes").await?;
+        Ok(Self { file, used: mb("etcd_mvcc_db_total_size_in_use_in_bytes").await? })
+    }
+
+    /// How it has grown since, and what it comes to: every five minutes the API server compacts what was older than that
+    /// the time before, so that ten minutes of writes are there at most. `times` as many writes are told of as well.
+    pub(crate) async fn since(self, plain: &Plain, seconds: f64, times: f64) -> Result<String> {
+        let now = Self::by_now(plain).await?;
+        let a_second = (now.used - self.used).max(0.0) / seconds;
+        let most = |times: f64| now.used + a_second * times * 600.0;
+        let more = if times > 1.0 {
+            format!("; at {times:.1} times the writes {:.0} MB (extrapolated)", most(times))
+        } else {
+            String::new()
+        };
+        Ok(format!(
+            "file {:.0} MB, {:.0} MB used, {:.1} kB a second more: {:.0} MB at most by compaction{more}",
+            now.file,
+            now.used,
+            a_second * 1e3,
+            most(1.0)
+        ))
+    }
 }

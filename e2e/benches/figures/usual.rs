@@ -14,7 +14,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, PostParams};
 
 use super::crowd::Crowd;
-use super::metrics::{Turns, metric, writes};
+use super::large::ETCD;
+use super::metrics::{Etcd, Turns, metric, writes};
 use super::site::{DOES_NOT_PAY, NAMESPACE, PATIENCE, PAYS, Site, Size, clear, create_all, job, lease};
 use super::table::{Row, row, spread};
 
@@ -196,6 +197,7 @@ async fn steady(site: &Site, crowd: &Crowd, operator: &Part, port: u16) -> Resul
     tokio::time::sleep(QUIET).await;
     let before = setpoints(crowd);
     let (from, own_from) = (Spent::by_now(site, operator).await?, metric(port, "ampacity_writes_total").await?);
+    let etcd = Etcd::by_now(&site.plain).await?;
     let began = Instant::now();
     let mut moves = 0;
     while began.elapsed() < STEADY {
@@ -210,6 +212,7 @@ async fn steady(site: &Site, crowd: &Crowd, operator: &Part, port: u16) -> Resul
     let moved = before.iter().filter(|(name, order)| after.get(*name).map(|now| now.0) != Some(order.0)).count();
     ensure!(moved == 0, "{moved} setpoints moved within the dead band");
     ensure!(after.len() == site.size.containers && moves > 8, "{} loads, {moves} moves", after.len());
+    let etcd = etcd.since(&site.plain, seconds, 10_000.0 / site.size.loads() as f64).await?;
     let (all, own) = ((to.writes - from.writes) / seconds, (own_to - own_from) / seconds);
     let share = (to.operator - from.operator) / seconds * 100.0;
     let memory = operator.resident_bytes().context("no operator")? / (1 << 20);
@@ -221,6 +224,7 @@ async fn steady(site: &Site, crowd: &Crowd, operator: &Part, port: u16) -> Resul
         row("the same: the operator's writes", "≤ 1 a second", format!("{own:.2} a second"), "≤ 1 a second and site"),
         row("the same: the operator's processor", "≤ 5 % of a core", format!("{share:.1} %"), ""),
         row("the same: the operator's memory", "≤ 256 MiB", format!("{memory} MiB"), "≤ 256 MiB at 10,000 Jobs"),
+        row("the same: etcd", "10,000 loads: < 500 MB", etcd, ETCD),
     ])
 }
 
