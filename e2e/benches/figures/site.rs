@@ -124,7 +124,7 @@ impl Site {
             BUDGET,
             &json!({
                 "limitWatts": "200M", "reserveWatts": "1k", "policy": {"mode": "Active"},
-                "ramp": {"upWattsPerMinute": "10G", "economicDownWattsPerMinute": "10G", "maxEconomicStepPercent": 100},
+                "ramp": {"upWattsPerMinute": "1G", "economicDownWattsPerMinute": "1G", "maxEconomicStepPercent": 100},
                 "energyPrice": {"source": {"static": {"value": PAYS}}},
                 "hashprice": {"source": {"static": {"value": "52.00"}}, "poolFeePercent": "2.0"},
             }),
