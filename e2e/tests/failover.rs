@@ -90,34 +90,28 @@ macro_rules! on_a_site {
 
 // Each on a control plane and a site of its own, so that they wait side by side.
 
-on_a_site!(a_leader_that_is_killed_or_cut_off_is_followed_by_another_and_no_limit_is_passed:
+on_a_site!(a_leader_that_is_killed_or_cut_off_or_whose_clock_steps_is_followed_by_another_and_no_limit_is_passed:
     leaders::killed_in_a_shed,
     leaders::cut_off,
-    leaders::killed_again_and_again
+    leaders::killed_again_and_again,
+    field::clock_stepped
 );
 
-on_a_site!(who_is_frozen_lost_or_of_another_version_passes_no_limit:
+on_a_site!(who_is_frozen_lost_slow_or_of_another_version_passes_no_limit:
     leaders::frozen_past_its_lease,
     field::agent_replaced,
+    field::watches_dropped,
+    field::definitions_changed,
+    api_server::restarted,
+    field::watches_expired,
+    api_server::slow,
     field::node_lost;
     field::newer_version_led
 );
 
-on_a_site!(clocks_that_step_watches_that_end_and_definitions_that_change_pass_no_limit:
-    field::watches_dropped,
-    field::definitions_changed,
-    field::clock_stepped,
-    field::watches_expired
-);
-
-on_a_site!(an_etcd_that_is_restored_and_an_api_server_that_is_slow_pass_no_limit:
+on_a_site!(an_etcd_that_is_restored_and_an_api_server_that_is_away_pass_no_limit:
     api_server::restored_by_the_runbook,
     api_server::restored_under_a_leader,
-    api_server::slow
-);
-
-on_a_site!(an_api_server_or_an_etcd_that_is_away_passes_no_limit:
-    api_server::restarted,
     api_server::etcd_paused,
     api_server::paused_while_a_limit_comes
 );

@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use tokio::task::JoinSet;
 
-/// A look so often: the error of every time that is measured by it, and a tenth of a turn of the loop that orders. Five
+/// A look so often: the error of every time that is measured by it, and a tenth of a turn of the loop that orders. Several
 /// sites are looked at side by side.
 const EVERY: Duration = Duration::from_millis(100);
 /// A look that takes longer is given up: the API server may be frozen.
