@@ -1,5 +1,5 @@
 //! Finds the binaries of a control plane, of a real node and Helm, or builds them from the pinned modules of
-//! `e2e/{control-plane,helm,node,dns,etcd}/go.mod`.
+//! `e2e/{control-plane,helm,node,dns,etcd,certificates,rules}/go.mod`.
 //!
 //! They live outside the work tree, in `$AMPACITY_E2E_CACHE` (default `~/.cache/ampacity-e2e`), in a folder
 //! named by the hash of `go.mod`, `go.sum`, the Go version and the platform: another pin gets another folder. A binary
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use program::{CHARTS, NODE, PLAIN, RUNTIME, Set, TOOLS};
+use program::{ALERTS, CERTIFICATES, CHARTS, ISSUERS, NODE, PLAIN, RUNTIME, Set, TOOLS};
 pub use program::{CONTROL_PLANE, Program};
 
 /// A build that takes longer is stuck: from empty caches two cores need about four minutes.
@@ -73,6 +73,34 @@ pub fn etcd_tools(say: &(dyn Fn(&str) + Sync)) -> Result<Binaries> {
     Ok(Binaries(vec![(TOOLS.programs, folder_of(&TOOLS, say)?)]))
 }
 
+/// The path of cert-manager's controllers, built first where they are missing. See [`find_or_build`].
+///
+/// # Errors
+/// As [`find_or_build`].
+pub fn cert_manager(say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
+    Ok(folder_of(&ISSUERS, say)?.join(Program::CertManager.name()))
+}
+
+/// The folder of the definitions of cert-manager's kinds, of the pinned module itself.
+///
+/// # Errors
+/// If the module cannot be had.
+pub fn cert_manager_definitions() -> Result<PathBuf> {
+    let arguments = ["mod", "download", "-json", "github.com/cert-manager/cert-manager"];
+    let asked = Command::new("go").args(arguments).current_dir(CERTIFICATES).output().context("starting go")?;
+    let said: serde_json::Value = serde_json::from_slice(&asked.stdout).context("what go says of a module")?;
+    let folder = said.get("Dir").and_then(serde_json::Value::as_str).ok_or_else(|| anyhow!("{said}"))?;
+    Ok(Path::new(folder).join("deploy/crds"))
+}
+
+/// The path of Prometheus' engine, built first where it is missing. See [`find_or_build`].
+///
+/// # Errors
+/// As [`find_or_build`].
+pub fn rules(say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
+    Ok(folder_of(&ALERTS, say)?.join(Program::Rules.name()))
+}
+
 fn folder_of(set: &Set, say: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
     let folder = cache_root()?.join(cache_key(set.folder())?);
     if missing(set, &folder).is_empty() {
@@ -106,11 +134,13 @@ fn cache_root() -> Result<PathBuf> {
 /// The hash of all that decides what the binaries are.
 fn cache_key(modules: &Path) -> Result<String> {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for name in ["go.mod", "go.sum", "main.go"] {
-        let path = modules.join(name);
-        if name == "main.go" && !path.exists() {
-            continue;
-        }
+    let mut own: Vec<PathBuf> = fs::read_dir(modules)
+        .with_context(|| format!("reading {}", modules.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "go"))
+        .collect();
+    own.sort();
+    for path in [modules.join("go.mod"), modules.join("go.sum")].into_iter().chain(own) {
         context.update(&fs::read(&path).with_context(|| format!("reading {}", path.display()))?);
     }
     context.update(go_facts(modules)?.as_bytes());
@@ -296,7 +326,7 @@ mod tests {
 
     #[test]
     fn every_program_is_a_tool_of_the_pinned_modules() -> Result<()> {
-        for (modules, program) in [&PLAIN, &CHARTS, &TOOLS]
+        for (modules, program) in [&PLAIN, &CHARTS, &TOOLS, &ISSUERS, &ALERTS]
             .into_iter()
             .chain(&NODE)
             .flat_map(|set| set.programs.iter().map(|program| (set.modules, program)))

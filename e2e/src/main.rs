@@ -17,7 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build what is missing of the control plane's binaries, of etcd's tools and of Helm.
+    /// Build what is missing of the control plane's binaries, and of what people run beside it: etcd's tools,
+    /// cert-manager, Prometheus' engine, Helm.
     Build {
         /// And those of a real node.
         #[arg(long)]
@@ -44,6 +45,8 @@ fn main() -> Result<ExitCode> {
             let find = if node { binaries::find_or_build_node } else { binaries::find_or_build };
             find(&|line| println!("{line}"))?;
             binaries::etcd_tools(&|line| println!("{line}"))?;
+            binaries::cert_manager(&|line| println!("{line}"))?;
+            binaries::rules(&|line| println!("{line}"))?;
             binaries::helm(&|line| println!("{line}")).map(drop)
         }
         Command::Up { kubeconfig, node } => {

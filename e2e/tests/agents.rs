@@ -2,6 +2,8 @@
 //! followed and proved, an agent that is killed changes nothing, the agents' pods are made and replaced, and the link
 //! between them carries what must not wait.
 
+#[path = "agents/certificates.rs"]
+mod certificates;
 #[path = "agents/link.rs"]
 mod link;
 #[path = "agents/pods.rs"]

@@ -3,13 +3,17 @@
 
 #[path = "charts/installed.rs"]
 mod installed;
+#[path = "charts/network.rs"]
+mod network;
 #[path = "charts/policies.rs"]
 mod policies;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use ampacity_e2e::binaries;
 use ampacity_e2e::helm::{CHARTS, Helm};
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -104,21 +108,59 @@ fn metrics(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn alerts_and_dashboard_speak_of_metrics_that_are_measured() -> Result<()> {
+fn alerts_dashboard_and_runbook_speak_of_metrics_that_are_measured() -> Result<()> {
     let mut measured = registered("src/operator/metrics.rs", "ampacity")?;
-    assert!(measured.len() > 15, "{measured:?}");
-    let agents = "src/agent/metrics.rs";
-    let with_agents = Path::new(CHARTS).join("..").join(agents).exists();
-    if with_agents {
-        measured.extend(registered(agents, "ampacity_agent")?);
-    }
-    for file in ["ampacity/files/alerts.yaml", "ampacity/files/dashboard.json"] {
+    assert!(measured.len() > 20, "{measured:?}");
+    measured.extend(registered("src/agent/metrics.rs", "ampacity_agent")?);
+    for (file, least) in
+        [("ampacity/files/alerts.yaml", 15), ("ampacity/files/dashboard.json", 15), ("ampacity/RUNBOOK.md", 1)]
+    {
         let named = metrics(&chart(file)?);
-        assert!(named.len() > 8, "{file}: {named:?}");
-        let checked = named.iter().filter(|name| with_agents || !name.starts_with("ampacity_agent_"));
-        let unknown: Vec<_> = checked.filter(|name| !measured.contains(*name)).collect();
+        assert!(named.len() >= least, "{file}: {named:?}");
+        let unknown: Vec<_> = named.iter().filter(|name| !measured.contains(*name)).collect();
         assert_eq!(unknown, Vec::<&String>::new(), "{file}");
     }
+    Ok(())
+}
+
+/// The names of alerts in a text.
+fn alerts(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| word.starts_with("Ampacity") && *word != "Ampacity")
+        .collect()
+}
+
+#[test]
+fn every_alert_has_its_place_in_the_runbook_and_a_test_in_which_it_fires() -> Result<()> {
+    let text = chart("ampacity/files/alerts.yaml")?;
+    let defined: BTreeSet<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(defined.len() > 15, "{defined:?}");
+    assert_eq!(alerts(&chart("ampacity/RUNBOOK.md")?), defined, "the runbook's");
+    let tests: Value = serde_yaml::from_str(&fs::read_to_string(table("alerts.tests.yaml"))?)?;
+    let tests = tests.get("tests").and_then(Value::as_array).context("tests")?;
+    let asked = tests.iter().filter_map(|test| test.get("alert_rule_test")?.as_array()).flatten();
+    let fires = |asked: &&Value| asked.pointer("/exp_alerts/0").is_some();
+    let fired: BTreeSet<&str> = asked.filter(fires).filter_map(|asked| asked.get("alertname")?.as_str()).collect();
+    assert_eq!(fired, defined, "those that fire in a test");
+    Ok(())
+}
+
+#[test]
+fn alerts_fire_when_they_should_by_prometheus_own_engine_and_at_no_other_time() -> Result<()> {
+    let engine = binaries::rules(&|line| eprintln!("{line}"))?;
+    let run = |alerts: &Path| Command::new(&engine).arg(alerts).arg(table("alerts.tests.yaml")).output();
+    let file = Path::new(CHARTS).join("ampacity/files/alerts.yaml");
+    let done = run(&file)?;
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    // And it sees what is wrong: an alert that comes too late.
+    let late =
+        chart("ampacity/files/alerts.yaml")?.replace("notice_overrun_seconds) > 60", "notice_overrun_seconds) > 600");
+    let path = std::env::temp_dir().join(format!("ampacity-e2e-alerts-{}.yaml", std::process::id()));
+    fs::write(&path, late)?;
+    let done = run(&path);
+    fs::remove_file(&path)?;
+    let said = String::from_utf8_lossy(&done?.stderr).into_owned();
+    assert!(said.contains("AmpacityNoticeOverrun"), "{said}");
     Ok(())
 }
 

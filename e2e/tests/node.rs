@@ -290,6 +290,7 @@ fn a_site_on_a_real_node_runs_a_lease_whose_process_goes_on_where_it_was() -> Re
         let ran = async {
             agents(test).await?;
             people::explain(test)?;
+            people::stop_and_start(test).await?;
             train(test).await?;
             people::uninstall(test).await
         };

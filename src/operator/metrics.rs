@@ -7,8 +7,8 @@ use super::site::Site;
 use crate::market::Point;
 use ampacity_core::guard::LoadId;
 use ampacity_core::plan::{Plan, Reason};
-use ampacity_core::snapshot::LoadKind;
-use ampacity_core::units::{Time, Watts};
+use ampacity_core::snapshot::{LoadKind, Quote};
+use ampacity_core::units::{Span, Time, Watts};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -35,9 +35,21 @@ struct OfNode {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfClass {
+    site: String,
+    class: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSide {
     site: String,
     side: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPrice {
+    site: String,
+    price: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,16 +71,21 @@ pub struct Metrics {
     bound: Family<OfNode, Gauge>,
     measured: Family<OfNode, Gauge>,
     measured_age: Family<OfNode, Real>,
+    meter_fresh: Family<OfNode, Gauge>,
     headroom: Family<OfNode, Gauge>,
     over_limit: Family<OfNode, Counter<f64, AtomicU64>>,
     allocated: Family<OfSide, Gauge>,
     unused: Family<OfSite, Gauge>,
     idle_devices: Family<OfSite, Gauge>,
+    blind_loads: Family<OfSite, Gauge>,
     energy_price: Family<OfSite, Real>,
     energy_price_age: Family<OfSite, Real>,
     hashprice: Family<OfSite, Real>,
     hashprice_age: Family<OfSite, Real>,
+    price_fresh: Family<OfPrice, Gauge>,
     decisions: Family<OfReason, Gauge>,
+    notice_overrun: Family<OfClass, Real>,
+    allowance_spent: Family<OfClass, Real>,
     tick: Histogram,
     writes: Family<OfOutcome, Counter>,
     write: Histogram,
@@ -91,16 +108,21 @@ impl Default for Metrics {
             bound: Family::default(),
             measured: Family::default(),
             measured_age: Family::default(),
+            meter_fresh: Family::default(),
             headroom: Family::default(),
             over_limit: Family::default(),
             allocated: Family::default(),
             unused: Family::default(),
             idle_devices: Family::default(),
+            blind_loads: Family::default(),
             energy_price: Family::default(),
             energy_price_age: Family::default(),
             hashprice: Family::default(),
             hashprice_age: Family::default(),
+            price_fresh: Family::default(),
             decisions: Family::default(),
+            notice_overrun: Family::default(),
+            allowance_spent: Family::default(),
             tick: seconds(),
             writes: Family::default(),
             write: seconds(),
@@ -109,6 +131,7 @@ impl Default for Metrics {
             looked: Mutex::default(),
         };
         metrics.register_sites();
+        metrics.register_leases();
         metrics.register_operator();
         metrics
     }
@@ -121,6 +144,8 @@ impl Metrics {
         registry.register("node_bound_watts", "Sum of the bounds of the loads below", self.bound.clone());
         registry.register("node_measured_watts", "Newest reading of the node's meter", self.measured.clone());
         registry.register("node_measured_age_seconds", "Its age, by the sample's own time", self.measured_age.clone());
+        let help = "1 while the node's meter is read and no reading is older than its staleSeconds, 0 otherwise";
+        registry.register("node_meter_fresh", help, self.meter_fresh.clone());
         registry.register(
             "node_headroom_watts",
             "What may still be raised below; negative: over",
@@ -133,11 +158,25 @@ impl Metrics {
         registry.register("unused_watts", help, self.unused.clone());
         let help = "Devices that leave what they may draw unused for long, or were lowered for it";
         registry.register("idle_devices", help, self.idle_devices.clone());
+        let help = "Loads that count their nameplate, because nothing proves that they draw less";
+        registry.register("blind_loads", help, self.blind_loads.clone());
         registry.register("energy_price_usd_per_mwh", "Newest published energy price", self.energy_price.clone());
         registry.register("energy_price_age_seconds", "Its age", self.energy_price_age.clone());
         registry.register("hashprice_usd_per_ph_day", "Newest published hashprice", self.hashprice.clone());
         registry.register("hashprice_age_seconds", "Its age", self.hashprice_age.clone());
+        let help =
+            "1 while a price of the site is published in time, 0 while something else takes its place or nothing does";
+        registry.register("price_fresh", help, self.price_fresh.clone());
         registry.register("load_decisions", "Loads by the reason of their last award", self.decisions.clone());
+    }
+
+    fn register_leases(&mut self) {
+        let registry = &mut self.registry;
+        let help =
+            "Longest that a lease of the class has held watts after its notice, or its term, and its Jobs' grace";
+        registry.register("notice_overrun_seconds", help, self.notice_overrun.clone());
+        let help = "Largest share of its allowance that a lease of the class was withheld in its window, 0 to 1";
+        registry.register("allowance_spent_ratio", help, self.allowance_spent.clone());
     }
 
     fn register_operator(&mut self) {
@@ -182,7 +221,17 @@ impl Metrics {
         self.epoch.set(epoch.and_then(|epoch| i64::try_from(epoch).ok()).unwrap_or(0));
         let looked = self.looked.lock().map(|mut looked| looked.replace(now)).unwrap_or_default();
         let since = looked.map_or(0, |before| now.since(before).at_least_zero().get());
-        for family in [&self.limit, &self.bound, &self.measured, &self.headroom] {
+        self.clear();
+        for site in operator.sites() {
+            self.nodes(site, since as f64 / 1_000.0, now);
+            self.loads(site, now);
+            self.prices(site, now);
+            self.tenants(site, operator, now);
+        }
+    }
+
+    fn clear(&self) {
+        for family in [&self.limit, &self.bound, &self.measured, &self.meter_fresh, &self.headroom] {
             family.clear();
         }
         self.measured_age.clear();
@@ -192,11 +241,20 @@ impl Metrics {
         self.allocated.clear();
         self.unused.clear();
         self.idle_devices.clear();
+        self.blind_loads.clear();
+        self.price_fresh.clear();
         self.decisions.clear();
-        for site in operator.sites() {
-            self.nodes(site, since as f64 / 1_000.0, now);
-            self.loads(site);
-            self.prices(site, now);
+        self.notice_overrun.clear();
+        self.allowance_spent.clear();
+    }
+
+    fn tenants(&self, site: &Site, operator: &Operator, now: Time) {
+        for (class, tenancy) in site.tenancies(&operator.usage, now) {
+            let label = OfClass { site: site.name.clone(), class: class.into() };
+            self.notice_overrun.get_or_create(&label).set(tenancy.overrun.get() as f64 / 1e3);
+            if let Some(spent) = tenancy.spent {
+                self.allowance_spent.get_or_create(&label).set(spent);
+            }
         }
     }
 
@@ -217,6 +275,10 @@ impl Metrics {
             set(&self.bound, sums.get(at).copied());
             set(&self.headroom, headroom.get(at).copied());
             set(&self.measured, measured);
+            if let Some(stale_seconds) = site.meter_stale_seconds(at) {
+                let fresh = reading.is_some_and(|r| now.since(r.time) <= Span::seconds(stale_seconds));
+                self.meter_fresh.get_or_create(&label).set(i64::from(fresh));
+            }
             if let Some(reading) = reading {
                 let age = now.since(reading.time).at_least_zero();
                 self.measured_age.get_or_create(&label).set(age.get() as f64 / 1e3);
@@ -228,7 +290,7 @@ impl Metrics {
         }
     }
 
-    fn loads(&self, site: &Site) {
+    fn loads(&self, site: &Site, now: Time) {
         let Some(ledger) = &site.ledger else { return };
         let mut sides = BTreeMap::from([("leased", Watts::ZERO), ("mining", Watts::ZERO)]);
         for (at, row) in site.rows.iter().enumerate() {
@@ -254,6 +316,9 @@ impl Metrics {
         self.unused.get_or_create(&of_site).set(unused.get());
         let idle = site.rows.iter().filter_map(|row| Some(i64::from(row.report.as_ref()?.0.devices.idle))).sum();
         self.idle_devices.get_or_create(&of_site).set(idle);
+        let ids = (0_u32..).take(site.rows.len()).map(LoadId);
+        let blind = ids.filter(|id| ledger.bound(*id, now).basis.is_blind()).count();
+        self.blind_loads.get_or_create(&of_site).set(i64::try_from(blind).unwrap_or(i64::MAX));
     }
 
     fn prices(&self, site: &Site, now: Time) {
@@ -266,5 +331,19 @@ impl Metrics {
         };
         set(&self.energy_price, &self.energy_price_age, prices.energy_point);
         set(&self.hashprice, &self.hashprice_age, prices.hashprice_point);
+        let Some(spec) = site.tables.as_ref().map(|tables| &tables.budget.spec) else { return };
+        let energy = matches!(prices.energy, Quote::Fresh { .. });
+        let hashprice = matches!(prices.hashprice, Quote::Fresh { .. });
+        for (price, asked, fresh) in
+            [("energy", spec.energy_price.is_some(), energy), ("hashprice", spec.hashprice.is_some(), hashprice)]
+        {
+            if asked {
+                let label = OfPrice { site: site.name.clone(), price };
+                self.price_fresh.get_or_create(&label).set(i64::from(fresh));
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

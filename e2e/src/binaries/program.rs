@@ -13,7 +13,12 @@ pub(super) const DNS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dns");
 /// Where the pinned module of etcd's tools lives: with the control plane's, all of that would be built anew.
 pub(super) const BACKUPS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/etcd");
 
-/// A program of a control plane, of a node, or Helm.
+/// Where cert-manager's pinned module lives: it stands on other versions than the control plane's.
+pub(super) const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/certificates");
+/// Where Prometheus' pinned module lives.
+pub(super) const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rules");
+
+/// A program of a control plane, of a node, or of what people run beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Program {
     /// The store of the API server.
@@ -52,6 +57,10 @@ pub enum Program {
     Etcdctl,
     /// etcdutl, which makes an etcd's folder of a backup.
     Etcdutl,
+    /// cert-manager's controllers of certificates.
+    CertManager,
+    /// Prometheus' engine, on rules and series of files.
+    Rules,
 }
 
 impl Program {
@@ -81,6 +90,8 @@ impl Program {
             Self::CoreDns => "coredns",
             Self::Etcdctl => "etcdctl",
             Self::Etcdutl => "etcdutl",
+            Self::CertManager => "cert-manager",
+            Self::Rules => "rules",
         }
     }
 
@@ -105,6 +116,8 @@ impl Program {
             Self::CoreDns => "ampacity.dev/e2e/dns",
             Self::Etcdctl => "go.etcd.io/etcd/etcdctl/v3",
             Self::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
+            Self::CertManager => "ampacity.dev/e2e/certificates",
+            Self::Rules => "ampacity.dev/e2e/rules",
         }
     }
 
@@ -113,6 +126,7 @@ impl Program {
         match self {
             Self::Etcd => "server",
             Self::CoreDns => "dns",
+            Self::CertManager => "certificates",
             other => other.name(),
         }
     }
@@ -146,6 +160,16 @@ pub(super) const TOOLS: Set = Set {
     modules: BACKUPS,
     takes: "about half a minute",
 };
+/// What the tests of given certificates need.
+pub(super) const ISSUERS: Set = Set {
+    name: "cert-manager",
+    programs: &[Program::CertManager],
+    modules: CERTIFICATES,
+    takes: "about two minutes after the control plane",
+};
+/// What the tests of the chart's alerts need.
+pub(super) const ALERTS: Set =
+    Set { name: "Prometheus' engine", programs: &[Program::Rules], modules: RULES, takes: "about half a minute" };
 /// What a real node needs. Its Kubernetes is the control plane's, from the same modules.
 pub(super) const NODE: [Set; 3] = [
     Set {

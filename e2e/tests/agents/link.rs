@@ -64,24 +64,37 @@ async fn shed_at(test: &Test) -> Result<SystemTime> {
 }
 
 /// The operator, an agent of a container and one of a GPU node, all linked, each at all that it may draw.
-struct Linked<'a> {
-    _bench: Bench<'a>,
-    operator: Part,
+pub(super) struct Linked<'a> {
+    bench: Bench<'a>,
+    pub(super) operator: Part,
     _miner: Part,
-    _gpu: Part,
-    miner_port: u16,
-    gpu_port: u16,
+    gpu: Part,
+    pub(super) miner_port: u16,
+    pub(super) gpu_port: u16,
+}
+
+impl Linked<'_> {
+    /// The GPU node's agent is killed, and started again with what a kubelet would mount into its pod now: it and its port.
+    pub(super) async fn dials_again(&self, test: &Test) -> Result<(Part, u16)> {
+        self.gpu.kill()?;
+        let folder = self.bench.plain.logs().join("gpu-again");
+        mounted(test, &folder, &runs(test, "gpu-agent").await?).await?;
+        let flags = flags(&folder);
+        let flags = flags.each_ref().map(String::as_str);
+        self.bench.agent("gpu", ("--node", "bench-n1"), &self.bench.kubeconfig, &flags)
+    }
 }
 
 const MINER: &str = "bench-s21-0";
 const NODE: &str = "bench-h100-bench-n1";
 
-async fn linked(test: &Test) -> Result<Linked<'_>> {
+/// With more of the operator's flags.
+pub(super) async fn linked<'a>(test: &'a Test, more: &[&str]) -> Result<Linked<'a>> {
     definitions::install(&test.admin()).await?;
     site(test, 1).await?;
     let bench = Bench::new(test)?;
     let link = ["--link-address", "127.0.0.1:0", "--link-gpu-account", "default"];
-    let operator = bench.operator("registry.example/ampacity:1", &link)?;
+    let operator = bench.operator("registry.example/ampacity:1", &[&link[..], more].concat())?;
     let container = runs(test, &format!("{MINER}-agent")).await?;
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {"name": "gpu-agent"},
@@ -102,7 +115,7 @@ async fn linked(test: &Test) -> Result<Linked<'_>> {
     }
     stated(test, MINER, "at full power", |s, to| to >= FULL && (FULL..=to).contains(&ceiling(s))).await?;
     stated(test, NODE, "capped", |s, to| to < 10_000 && ceiling(s) <= to).await?;
-    Ok(Linked { _bench: bench, operator, _miner: miner, _gpu: gpu, miner_port, gpu_port })
+    Ok(Linked { bench, operator, _miner: miner, gpu, miner_port, gpu_port })
 }
 
 /// Which of two statuses of a load are different, over a while.
@@ -122,7 +135,7 @@ async fn status_writes(test: &Test, name: &str, during: Duration) -> Result<usiz
 #[test]
 fn a_shed_reaches_agents_over_the_link_while_the_api_server_is_frozen() -> Result<()> {
     cluster_test_within(LIMIT, Needs::OwnControlPlane, async |test| {
-        let site = linked(test).await?;
+        let site = linked(test, &[]).await?;
         let leases: Api<Lease> = Api::default_namespaced(test.admin());
         let lease = leases.get(LEADERSHIP_NAME).await?;
         ensure!(lease.annotations().contains_key(LINK_ANNOTATION), "{:?}", lease.annotations());

@@ -6,13 +6,16 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ampacity::api::ControllableLoad;
+use ampacity::store::LEADERSHIP_NAME;
+use ampacity_e2e::binaries::Program;
 use ampacity_e2e::helm::Helm;
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::{Test, binary, until};
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -76,6 +79,49 @@ fn limiters(folder: &Path) -> Result<BTreeMap<String, Value>> {
         found.insert(load, state.pointer("/limiters").cloned().context("without limiters")?);
     }
     Ok(found)
+}
+
+/// When each load's devices were last read back, as its agent says.
+async fn read_back(test: &Test) -> Result<BTreeMap<String, Timestamp>> {
+    let loads: Api<ControllableLoad> = Api::namespaced(test.admin(), NAMESPACE);
+    let at = |load: &ControllableLoad| Some((load.name_any(), load.status.as_ref()?.read_back_time.as_ref()?.0));
+    Ok(loads.list(&ListParams::default()).await?.items.iter().filter_map(at).collect())
+}
+
+/// What the runbook has people do around a restore: no operator, no kubelet. Agents run on, and change nothing.
+pub(super) async fn stop_and_start(test: &Test) -> Result<()> {
+    let (plain, started) = (test.plain()?, Instant::now());
+    let deployment = "deployment/ampacity-operator";
+    let orders = setpoints(test).await?;
+    test.kubectl(&["scale", "-n", NAMESPACE, deployment, "--replicas=0"])?;
+    until("no operator to be left", SOON, async || {
+        let of = ["get", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator", "-o", "name"];
+        Ok(test.kubectl(&of)?.is_empty().then_some(()))
+    })
+    .await?;
+    let kubelet = plain.part(Program::Kubelet)?;
+    kubelet.kill()?;
+    let held = limiters(plain.folder())?;
+    let without = Timestamp::now();
+    until("every agent to read its devices back without operator and kubelet", SOON, async || {
+        let all = read_back(test).await?;
+        ensure!(all.len() == 3, "{all:?}");
+        Ok(all.values().all(|at| *at > without).then_some(()))
+    })
+    .await?;
+    assert_eq!((setpoints(test).await?, limiters(plain.folder())?), (orders.clone(), held), "nobody changes anything");
+    kubelet.start_again()?;
+    test.kubectl(&["scale", "-n", NAMESPACE, deployment, "--replicas=1"])?;
+    test.kubectl(&["rollout", "status", "-n", NAMESPACE, deployment, "--timeout=240s"])?;
+    let leases: Api<Lease> = Api::namespaced(test.admin(), NAMESPACE);
+    until("an operator to lead again", SOON, async || {
+        let holder = leases.get(LEADERSHIP_NAME).await?.spec.and_then(|spec| spec.holder_identity);
+        Ok(holder.filter(|holder| !holder.is_empty()).map(drop))
+    })
+    .await?;
+    assert_eq!(setpoints(test).await?.len(), orders.len());
+    eprintln!("no operator and no kubelet, and back: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// Waits until no order has moved anything for a while: what moves from then on, something else moved.

@@ -80,7 +80,7 @@ fn a_job_whose_lease_has_ended_does_not_run_again() {
     assert!(!world.job_runs("train"));
 }
 
-const SPOT: &str = r#"
+pub(super) const SPOT: &str = r#"
 kind: LeaseClass
 metadata: {name: spot}
 spec:
@@ -157,6 +157,21 @@ fn what_a_lockout_leaves_a_lease_short_of_is_written_once_outlives_its_leader_an
     // 4 kW for 15 minutes.
     let withheld = world.lease("llm")["account"]["curtailedWattHours"].as_i64().unwrap();
     assert!((995..=1_005).contains(&withheld), "{withheld} Wh");
+}
+
+#[test]
+fn a_jobs_pods_run_on_the_pool_of_its_lease_whatever_its_template_asks_for() {
+    let mut world = leased();
+    world.select("train", "pool", "b200");
+    world.select("train", "zone", "a");
+    world.run(120);
+    let selector = |pool: &str| BTreeMap::from([("pool", pool), ("zone", "a")].map(|(k, v)| (k.into(), v.into())));
+    assert_eq!((world.job_runs("train"), world.node_selector("train")), (true, selector("h100")));
+    // What a Job that has started is made of is settled, however it came to be so: it goes on when it may.
+    world.select("train", "pool", "b200");
+    world.flip("train", true);
+    world.run(5);
+    assert_eq!((world.job_runs("train"), world.node_selector("train")), (true, selector("b200")));
 }
 
 #[test]
