@@ -47,29 +47,35 @@ pub async fn site(test: &Test, containers: i32) -> Result<()> {
             "hashprice": {"source": {"static": {"value": "52.00"}}, "poolFeePercent": "2.0"},
         },
     });
-    let fleet = json!({
-        "apiVersion": "ampacity.dev/v1alpha1", "kind": "MiningFleet", "metadata": {"name": format!("{name}-s21")},
-        "spec": {
-            "budget": name, "feeder": "hall-a", "containers": containers, "minersPerContainer": MINERS, "model": "S21",
-            "curve": [{"watts": 1855, "gigahashPerSecond": 120_000}, {"watts": 3500, "gigahashPerSecond": 200_000}],
-            "nameplateWattsPerContainer": "30k", "setpointRetention": "Persistent",
-            "minimumOnSeconds": 0, "minimumOffSeconds": 0,
-        },
-    });
-    let pool = json!({
-        "apiVersion": "ampacity.dev/v1alpha1", "kind": "GpuPool", "metadata": {"name": format!("{name}-h100")},
-        "spec": {
-            "budget": name, "feeder": "hall-a", "nodeLabels": {"pool": name}, "gpusPerNode": 8,
-            "minCapWatts": 200, "maxCapWatts": 700, "overheadWatts": "4600",
-        },
-    });
     let budget: PowerBudget = serde_json::from_value(budget)?;
-    let fleet: MiningFleet = serde_json::from_value(fleet)?;
-    let pool: GpuPool = serde_json::from_value(pool)?;
     Api::all(test.admin()).create(&PostParams::default(), &budget).await?;
+    fleet_and_pool(test, ("hall-a", "hall-a"), containers, &json!({})).await?;
+    test.kwok_node(&format!("{name}-n1"), &[("pool", name)], &[("nvidia.com/gpu", "8")]).await?;
+    Ok(())
+}
+
+/// The site's fleet of so many containers and its pool, each below a feeder. `more` is said of the fleet beside.
+///
+/// # Errors
+/// If the API server refuses one of them.
+pub async fn fleet_and_pool(test: &Test, below: (&str, &str), containers: i32, more: &Value) -> Result<()> {
+    let (of_fleet, of_pool) = below;
+    let mut spec = json!({
+        "budget": SITE, "feeder": of_fleet, "containers": containers, "minersPerContainer": MINERS, "model": "S21",
+        "curve": [{"watts": 1855, "gigahashPerSecond": 120_000}, {"watts": 3500, "gigahashPerSecond": 200_000}],
+        "nameplateWattsPerContainer": "30k", "setpointRetention": "Persistent",
+        "minimumOnSeconds": 0, "minimumOffSeconds": 0,
+    });
+    let (fields, more) = spec.as_object_mut().zip(more.as_object()).context("a fleet's fields")?;
+    fields.extend(more.clone());
+    let pool = json!({
+        "budget": SITE, "feeder": of_pool, "nodeLabels": {"pool": SITE}, "gpusPerNode": 8,
+        "minCapWatts": 200, "maxCapWatts": 700, "overheadWatts": "4600",
+    });
+    let fleet = MiningFleet::new(&format!("{SITE}-s21"), serde_json::from_value(spec)?);
+    let pool = GpuPool::new(&format!("{SITE}-h100"), serde_json::from_value(pool)?);
     Api::all(test.admin()).create(&PostParams::default(), &fleet).await?;
     Api::all(test.admin()).create(&PostParams::default(), &pool).await?;
-    test.kwok_node(&format!("{name}-n1"), &[("pool", name)], &[("nvidia.com/gpu", "8")]).await?;
     Ok(())
 }
 

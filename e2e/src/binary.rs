@@ -26,7 +26,8 @@ pub fn ampacity() -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     cargo.args(["build", "--quiet", "-p", "ampacity", "-p", "ampacity-e2e", "--bin", "ampacity", "--target-dir"]);
-    cargo.arg(target).args(release.then_some("--release"));
+    // A release build is a bench's: with a bench beside it the binary shares its libraries, and needs no second build.
+    cargo.arg(target).args(release.then_some(["--release", "--bench", "figures"]).into_iter().flatten());
     let status = cargo.status().context("starting cargo")?;
     ensure!(status.success(), "cargo could not build the ampacity binary: {status}");
     Ok(built.insert(profile.join("ampacity")).clone())

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ampacity::api::crd;
 use anyhow::{Context, Result};
+use http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::GroupVersionKind;
+use kube::api::{Api, Patch, PatchParams};
 
 use crate::wait::until;
 
@@ -25,12 +25,28 @@ pub async fn install(admin: &Client) -> Result<()> {
         let name = crd.metadata.name.as_deref().context("a definition without a name")?;
         crds.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(crd)).await?;
     }
-    for crd in &all {
-        let kind = GroupVersionKind::gvk(&crd.spec.group, "v1alpha1", &crd.spec.names.kind);
-        let resource = ApiResource::from_gvk_with_plural(&kind, &crd.spec.names.plural);
-        let objects: Api<DynamicObject> = Api::all_with(admin.clone(), &resource);
-        until("every kind to be served", SERVED, async || Ok(objects.list(&ListParams::default().limit(1)).await.ok()))
-            .await?;
+    served(admin).await
+}
+
+/// Waits until every kind is served.
+///
+/// # Errors
+/// If one is not in time.
+pub async fn served(admin: &Client) -> Result<()> {
+    for crd in crd::all()? {
+        let path = format!("/apis/ampacity.dev/v1alpha1/{}?limit=1", crd.spec.names.plural);
+        served_at(admin, &path).await?;
     }
     Ok(())
+}
+
+/// Waits until there is a list at a path.
+///
+/// # Errors
+/// If there is none in time.
+pub async fn served_at(admin: &Client, path: &str) -> Result<()> {
+    until(&format!("{path} to be served"), SERVED, async || {
+        Ok(Some(admin.request_text(Request::get(path).body(Vec::new())?).await.map(drop)?))
+    })
+    .await
 }

@@ -34,5 +34,5 @@ pub mod wait;
 
 pub use plain::Plain;
 pub use proxy::{FaultProxy, Mode};
-pub use suite::{Needs, Test, cluster_test, cluster_test_within};
+pub use suite::{Needs, Test, cluster_test, cluster_test_within, figure};
 pub use wait::until;

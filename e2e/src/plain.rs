@@ -5,6 +5,7 @@
 mod access;
 mod arguments;
 mod backup;
+mod kwok;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -16,9 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::{Client, Config};
-use serde_json::json;
 
 use crate::binaries::{self, Binaries, Program};
 use crate::binary;
@@ -250,6 +250,12 @@ impl Plain {
         SocketAddr::from((self.host(), self.ports.api_server))
     }
 
+    /// The port of the loopback interface at which etcd answers, its metrics among others.
+    #[must_use]
+    pub fn etcd_port(&self) -> u16 {
+        self.ports.etcd
+    }
+
     /// Where the API server listens: where nobody but this machine, and its real node, can reach it.
     fn host(&self) -> Ipv4Addr {
         self.space.as_ref().map_or(Ipv4Addr::LOCALHOST, Space::outside)
@@ -324,29 +330,6 @@ impl Plain {
     pub async fn api_server_ready(&self) -> Result<()> {
         let admin = self.client(ADMIN).await?;
         self.ready("the API server's /readyz", async || probe(&admin, "/readyz").await).await
-    }
-
-    /// Makes a node that kwok plays and waits until it is Ready. `capacity` is beside 256 pods, 128 CPUs and
-    /// 2 TiB of memory: `[("nvidia.com/gpu", "8")]`.
-    ///
-    /// # Errors
-    /// If the node exists, or is not Ready in time.
-    pub async fn kwok_node(&self, name: &str, labels: &[(&str, &str)], capacity: &[(&str, &str)]) -> Result<Node> {
-        let mut resources = BTreeMap::from([("cpu", "128"), ("memory", "2Ti"), ("pods", "256")]);
-        resources.extend(capacity.iter().copied());
-        let mut all_labels = BTreeMap::from([("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")]);
-        all_labels.extend(labels.iter().copied());
-        let node: Node = serde_json::from_value(json!({
-            "metadata": {"name": name, "labels": all_labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
-            "status": {"capacity": resources, "allocatable": resources},
-        }))?;
-        let nodes: Api<Node> = Api::all(self.client(ADMIN).await?);
-        nodes.create(&PostParams::default(), &node).await.with_context(|| format!("creating node {name}"))?;
-        until(&format!("node {name} to be ready for pods"), Duration::from_secs(30), async || {
-            let node = nodes.get(name).await?;
-            Ok(takes_pods(&node).then_some(node))
-        })
-        .await
     }
 
     /// The folder of the parts' logs.

@@ -6,10 +6,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, DeleteParams, PostParams};
@@ -118,6 +119,19 @@ impl Test {
             Cluster::Own(plain) => Ok(plain),
             Cluster::Given(_) => Err(anyhow!("this test said that any cluster will do, but asks for the suite's own")),
         }
+    }
+
+    /// kubectl as the administrator of the suite's control plane; gives what it wrote to standard output.
+    ///
+    /// # Errors
+    /// If it fails, with its words; and as [`Test::plain`].
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let plain = self.plain()?;
+        let kubeconfig = plain.kubeconfig(ADMIN)?;
+        let done = Command::new(plain.kubectl()).env("KUBECONFIG", kubeconfig).args(arguments).output()?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "kubectl {}: {}\n{said}", arguments.join(" "), done.status);
+        Ok(String::from_utf8(done.stdout)?)
     }
 
     /// Like [`Plain::kwok_node`], for as long as the test runs.
@@ -273,10 +287,22 @@ fn skipped(why: &str) -> Result<()> {
         bail!("skipped in CI, where nothing may be: {line}");
     }
     eprintln!("skipped {line}");
-    if let Some(path) = std::env::var_os("AMPACITY_E2E_SKIPPED") {
-        // In one write, since other tests append at the same time.
-        OpenOptions::new().append(true).create(true).open(path)?.write_all(format!("{line}\n").as_bytes())?;
-    }
+    append("AMPACITY_E2E_SKIPPED", &line)
+}
+
+/// A figure, for whoever reads the output of a run; `e2e/run` keeps them.
+pub fn figure(name: &str, value: f64, unit: &str) {
+    let line = format!("FIGURE {name} {value:.2} {unit}");
+    eprintln!("{line}");
+    // One that cannot be kept was printed.
+    let _ = append("AMPACITY_E2E_FIGURES", &line);
+}
+
+/// Adds a line to the file that the variable names, if it names one.
+fn append(variable: &str, line: &str) -> Result<()> {
+    let Some(path) = std::env::var_os(variable) else { return Ok(()) };
+    // In one write, since other tests append at the same time.
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(format!("{line}\n").as_bytes())?;
     Ok(())
 }
 

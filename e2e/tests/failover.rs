@@ -18,10 +18,9 @@ mod truth;
 
 use std::time::{Duration, Instant};
 
-use ampacity_e2e::{Needs, cluster_test_within};
+use ampacity_e2e::{Needs, cluster_test_within, figure};
 use anyhow::{Context, Result};
 
-use orders::figure;
 use plant::Site;
 
 /// All of a test.
@@ -54,41 +53,55 @@ fn say(site: &Site<'_>) -> Result<()> {
     site.held("all")
 }
 
-#[test]
-fn a_leader_that_is_killed_frozen_or_cut_off_is_followed_by_another_and_no_limit_is_passed() -> Result<()> {
-    cluster_test_within(LIMIT, Needs::OwnControlPlane, async |test| {
-        let mut site = Site::start(test).await?;
-        scenes!(site:
-            leaders::killed_in_a_shed,
-            leaders::frozen_past_its_lease,
-            leaders::cut_off,
-            leaders::killed_again_and_again,
-            field::agent_replaced,
-            field::watches_dropped,
-            field::definitions_changed,
-            field::clock_stepped,
-            field::node_lost,
-        );
-        if wanted("newer_version_led") {
-            field::newer_version_led(&mut site).await.context("newer_version_led")?;
+/// Starts a site, shows these scenes on it, and the last one, after which the site is not restored.
+macro_rules! on_a_site {
+    ($name:ident: $($scene:path),+ $(; $last:path)?) => {
+        #[test]
+        fn $name() -> Result<()> {
+            cluster_test_within(LIMIT, Needs::OwnControlPlane, async |test| {
+                let started = Instant::now();
+                let mut site = Site::start(test).await?;
+                eprintln!("a busy site after {:.0?}", started.elapsed());
+                scenes!(site: $($scene),+);
+                $(if wanted(stringify!($last)) {
+                    $last(&mut site).await.context(stringify!($last))?;
+                })?
+                say(&site)
+            })
         }
-        say(&site)
-    })
+    };
 }
 
-#[test]
-fn an_api_server_that_is_away_or_slow_and_an_etcd_that_is_restored_pass_no_limit() -> Result<()> {
-    cluster_test_within(LIMIT, Needs::OwnControlPlane, async |test| {
-        let mut site = Site::start(test).await?;
-        scenes!(site:
-            api_server::restored_by_the_runbook,
-            api_server::restored_under_a_leader,
-            api_server::restarted,
-            field::watches_expired,
-            api_server::slow,
-            api_server::etcd_paused,
-            api_server::paused_while_a_limit_comes,
-        );
-        say(&site)
-    })
-}
+// Each on a control plane and a site of its own, so that they wait side by side.
+
+on_a_site!(a_leader_that_is_killed_or_cut_off_is_followed_by_another_and_no_limit_is_passed:
+    leaders::killed_in_a_shed,
+    leaders::cut_off,
+    leaders::killed_again_and_again
+);
+
+on_a_site!(who_is_frozen_lost_or_of_another_version_passes_no_limit:
+    leaders::frozen_past_its_lease,
+    field::agent_replaced,
+    field::node_lost;
+    field::newer_version_led
+);
+
+on_a_site!(clocks_that_step_watches_that_end_and_definitions_that_change_pass_no_limit:
+    field::watches_dropped,
+    field::definitions_changed,
+    field::clock_stepped,
+    field::watches_expired
+);
+
+on_a_site!(an_etcd_that_is_restored_and_an_api_server_that_is_slow_pass_no_limit:
+    api_server::restored_by_the_runbook,
+    api_server::restored_under_a_leader,
+    api_server::slow
+);
+
+on_a_site!(an_api_server_or_an_etcd_that_is_away_passes_no_limit:
+    api_server::restarted,
+    api_server::etcd_paused,
+    api_server::paused_while_a_limit_comes
+);

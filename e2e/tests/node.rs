@@ -7,7 +7,6 @@ mod people;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ampacity::api::{CHECKPOINT_DONE_ANNOTATION, CHECKPOINT_REQUEST_ANNOTATION, ControllableLoad, PowerBudget};
@@ -32,20 +31,10 @@ const SOON: Duration = Duration::from_secs(240);
 /// The namespace of the release.
 const NAMESPACE: &str = "ampacity";
 
-/// kubectl as the administrator; gives what it wrote to standard output.
-fn kubectl(test: &Test, arguments: &[&str]) -> Result<String> {
-    let plain = test.plain()?;
-    let mut kubectl = Command::new(plain.kubectl());
-    let done = kubectl.env("KUBECONFIG", plain.kubeconfig(ADMIN)?).args(arguments).output()?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "kubectl {}: {}\n{said}", arguments.join(" "), done.status);
-    Ok(String::from_utf8(done.stdout)?)
-}
-
 fn apply(test: &Test, objects: &Value) -> Result<()> {
     let path = test.plain()?.folder().join("applied.json");
     fs::write(&path, serde_json::to_vec(objects)?)?;
-    kubectl(test, &["apply", "--server-side", "-f", &path.display().to_string()]).map(drop)
+    test.kubectl(&["apply", "--server-side", "-f", &path.display().to_string()]).map(drop)
 }
 
 /// Gives the node the images of operator and agents, of the tenant's program, and of a shell.
@@ -71,13 +60,13 @@ async fn install(test: &Test) -> Result<()> {
     let (helm, kubeconfig, started) = (Helm::find()?, test.plain()?.kubeconfig(ADMIN)?, Instant::now());
     let values = format!("{CHARTS}/../e2e/charts/node.values.yaml");
     helm.run(Some(&kubeconfig), &["install", "ampacity-crds", "ampacity-crds"])?;
-    kubectl(test, &["create", "namespace", NAMESPACE])?;
-    kubectl(test, &["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
+    test.kubectl(&["create", "namespace", NAMESPACE])?;
+    test.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
     // There is no site yet: operator and GPU agents are ready all the same. Helm lets one pod of a DaemonSet lack.
     let install = ["install", "ampacity", "ampacity", "--namespace", NAMESPACE, "--values", &values];
     helm.run(Some(&kubeconfig), &[&install[..], &["--wait", "--timeout", "240s"]].concat())?;
     let agents = ["--namespace", NAMESPACE, "rollout", "status", "daemonset/ampacity-gpu-agent", "--timeout=240s"];
-    kubectl(test, &agents)?;
+    test.kubectl(&agents)?;
     let leases: Api<Lease> = Api::namespaced(test.admin(), NAMESPACE);
     let leader = until("an operator to lead", SOON, async || {
         Ok(leases.get(LEADERSHIP_NAME).await?.spec.and_then(|spec| spec.holder_identity))
@@ -324,7 +313,7 @@ fn show(test: &Test) {
         &["describe", "jobs", "-n", NAMESPACE],
     ];
     for look in looks {
-        eprintln!("kubectl {}\n{}", look.join(" "), kubectl(test, look).unwrap_or_else(|error| format!("{error:#}")));
+        eprintln!("kubectl {}\n{}", look.join(" "), test.kubectl(look).unwrap_or_else(|error| format!("{error:#}")));
     }
 }
 

@@ -2,38 +2,18 @@
 //! `examples/bad` is refused in the very words that the client-side check uses.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ampacity::api::power_budget::FEEDERS_MAX;
 use ampacity::api::table::{self, Case};
 use ampacity::api::{check, crd, manifest};
-use ampacity_e2e::{Needs, Test, cluster_test, until};
+use ampacity_e2e::{Needs, Test, cluster_test, definitions};
 use anyhow::{Context, Result};
 use http::Method;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
-
-/// How long a definition may take until it is served, on a busy machine.
-const SERVED: Duration = Duration::from_secs(30);
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
-}
-
-/// Applies every definition, waits until each is served, and returns the path of each kind's collection.
-async fn install(test: &Test) -> Result<Vec<CustomResourceDefinition>> {
-    let crds: Api<CustomResourceDefinition> = Api::all(test.admin());
-    let all = crd::all()?;
-    for crd in &all {
-        let name = crd.metadata.name.as_deref().context("a definition without a name")?;
-        crds.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(crd)).await?;
-    }
-    for crd in &all {
-        let path = format!("/apis/ampacity.dev/v1alpha1/{}?limit=1", crd.spec.names.plural);
-        until("every kind to be served", SERVED, async || Ok(send(test, Method::GET, &path, None).await.ok())).await?;
-    }
-    Ok(all)
 }
 
 /// One request, with a body of JSON.
@@ -151,7 +131,8 @@ fn said(case: &Case, outcome: Result<Value, kube::Error>) -> Vec<String> {
 #[test]
 fn every_bad_object_is_refused_by_the_api_server_in_the_words_of_its_file() -> Result<()> {
     cluster_test(Needs::AnyCluster, async |test| {
-        let crds = install(test).await?;
+        definitions::install(&test.admin()).await?;
+        let crds = crd::all()?;
         let mut wrong = Vec::new();
         let cases = table::cases(&examples().join("bad"))?;
         assert!(cases.len() > 50, "{}", cases.len());
@@ -169,7 +150,8 @@ fn every_bad_object_is_refused_by_the_api_server_in_the_words_of_its_file() -> R
 #[test]
 fn every_example_is_accepted_by_the_api_server_without_an_unknown_field() -> Result<()> {
     cluster_test(Needs::AnyCluster, async |test| {
-        let crds = install(test).await?;
+        definitions::install(&test.admin()).await?;
+        let crds = crd::all()?;
         let mut files = 0;
         for folder in [examples(), examples().join("west-texas")] {
             for entry in std::fs::read_dir(folder)? {
@@ -194,7 +176,8 @@ fn every_example_is_accepted_by_the_api_server_without_an_unknown_field() -> Res
 #[test]
 fn the_deepest_tree_of_the_most_feeders_stays_within_what_a_rule_may_cost() -> Result<()> {
     cluster_test(Needs::AnyCluster, async |test| {
-        let crds = install(test).await?;
+        definitions::install(&test.admin()).await?;
+        let crds = crd::all()?;
         let name = |i: usize| format!("{i:0>63}");
         let feeder = |i: usize| match i {
             0 => json!({"name": name(0), "limitWatts": "1M"}),

@@ -41,6 +41,8 @@ pub const EXIT_WRONG: u8 = 2;
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// One request at the start takes this long at most.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// What still runs at the end, watches and a name being looked up, has this long to be torn down.
+const TEARDOWN: Duration = Duration::from_secs(1);
 
 /// What an agent's devices are.
 #[derive(Clone, Debug, Subcommand)]
@@ -193,13 +195,41 @@ pub fn act(command: &AgentCommand) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(act_in(&which, kind, args))
+    let ended = runtime.block_on(act_in(&which, kind, args))?;
+    // Why it ended is the last thing that it says: a watch that is torn down may still log.
+    runtime.shutdown_timeout(TEARDOWN);
+    Ok(ended.map_or_else(
+        |wrong| {
+            eprintln!("error: {}", wrong.why);
+            ExitCode::from(wrong.code)
+        },
+        |()| ExitCode::SUCCESS,
+    ))
+}
+
+/// Why an agent must not go on.
+struct Wrong {
+    /// What the process exits with.
+    code: u8,
+    why: String,
+}
+
+impl Wrong {
+    /// A flag or an object that somebody has to mend.
+    fn mend(why: String) -> Self {
+        Self { code: EXIT_WRONG, why }
+    }
+
+    /// The same process, started again, may go on.
+    fn afresh(why: String) -> Self {
+        Self { code: EXIT_AFRESH, why }
+    }
 }
 
 /// A signal to stop.
 type Stop = Pin<Box<dyn Future<Output = ()>>>;
 
-async fn act_in(which: &Which, kind: LoadKind, args: &CommonArgs) -> anyhow::Result<ExitCode> {
+async fn act_in(which: &Which, kind: LoadKind, args: &CommonArgs) -> anyhow::Result<Result<(), Wrong>> {
     let config = Config::infer().await.context("no cluster: neither a kubeconfig nor a pod's account was found")?;
     let client = Client::try_from(control(config)).context("making a client of the API server")?;
     let health = Arc::new(Health::<Metrics>::default());
@@ -214,16 +244,13 @@ async fn act_in(which: &Which, kind: LoadKind, args: &CommonArgs) -> anyhow::Res
             _ = interrupt.recv() => {}
         }
     });
-    let code = match ask(&client, which, kind, args, &health, &mut stop).await {
+    let ended = match ask(&client, which, kind, args, &health, &mut stop).await {
         Ok(Some(setting)) => serve(client, setting, args, health, stop).await,
-        Ok(None) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(error.to_string()),
+        Ok(None) => Ok(()),
+        Err(error) => Err(Wrong::mend(error.to_string())),
     };
     serving.abort();
-    Ok(code.unwrap_or_else(|wrong| {
-        eprintln!("error: {wrong}");
-        ExitCode::from(EXIT_WRONG)
-    }))
+    Ok(ended)
 }
 
 /// Asks until everything is known; none where it was stopped before. An agent in the dark changes nothing.
@@ -266,12 +293,12 @@ async fn serve(
     args: &CommonArgs,
     health: Arc<Health<Metrics>>,
     stop: Stop,
-) -> Result<ExitCode, String> {
+) -> Result<(), Wrong> {
     let name = setting.load.name_any();
     let mut clock = SystemClock::default();
     let now = clock.now();
     let load = Key::namespaced(Kind::ControllableLoad, &args.namespace, &name);
-    let mut devices = devices(&setting, &load, args, now)?;
+    let mut devices = devices(&setting, &load, args, now).map_err(Wrong::mend)?;
     let options = Options {
         load: load.clone(),
         pod: args.name.clone(),
@@ -283,7 +310,8 @@ async fn serve(
     let link_wake = Arc::new(Notify::new());
     let mut link = args.link(&load.name, options.holder, &link_wake);
     tracing::info!(load = name, device = args.device.word(), link = args.link.is_some(), "serving");
-    let agent = Agent::new(options, devices.as_ref(), now).map_err(|error| format!("load {name:?}: {error}"))?;
+    let agent =
+        Agent::new(options, devices.as_ref(), now).map_err(|error| Wrong::mend(format!("load {name:?}: {error}")))?;
     let (again, reading) = again::follow(client.clone(), &args.namespace, setting.load.spec.kind, setting);
     let mut store = KubeStore::connect(client, &args.namespace, Filter::Load(load));
     let (link, pace) = (link.as_mut(), args.pace());
@@ -291,16 +319,14 @@ async fn serve(
     let ended = run(agent, shell, stop).await;
     reading.abort();
     match ended {
-        Ended::Stopped => Ok(ExitCode::SUCCESS),
+        Ended::Stopped => Ok(()),
         Ended::Overtaken => {
-            eprintln!("error: load {name:?}: another agent holds it (status.holder): one agent a load");
-            Ok(ExitCode::from(EXIT_AFRESH))
+            Err(Wrong::afresh(format!("load {name:?}: another agent holds it (status.holder): one agent a load")))
         }
-        Ended::Outdated(protocol) => Err(setting::outdated(&name, protocol)),
-        Ended::OtherDevices => {
-            eprintln!("error: load {name:?}: its fleet or pool describes other devices now: to be started afresh");
-            Ok(ExitCode::from(EXIT_AFRESH))
-        }
+        Ended::Outdated(protocol) => Err(Wrong::mend(setting::outdated(&name, protocol))),
+        Ended::OtherDevices => Err(Wrong::afresh(format!(
+            "load {name:?}: its fleet or pool describes other devices now: to be started afresh"
+        ))),
     }
 }
 

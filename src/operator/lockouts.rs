@@ -50,10 +50,11 @@ fn is_held(site: &Site, row: &PoolRow, node: &str) -> bool {
     let Some(tables) = &site.tables else { return false };
     let pool = &row.core;
     let least = Watts::new(pool.min_cap.get().saturating_mul(i64::from(pool.gpus_per_node))) + pool.overhead;
-    let load = format!("{}-{node}", pool.name);
+    let is_node =
+        |load: &str| load.strip_prefix(pool.name.as_str()).and_then(|rest| rest.strip_prefix('-')) == Some(node);
     let below = |at: NodeId| tables.tree.path(pool.node).any(|above| above == at);
     tables.lockouts.iter().any(|lockout| match lockout {
-        LockoutRow::Load(name, lockout) => *name == load && lockout.limit < least,
+        LockoutRow::Load(name, lockout) => is_node(name) && lockout.limit < least,
         LockoutRow::Node(lockout) => {
             matches!(lockout.target, LockoutTarget::Node(at) if below(at)) && lockout.limit < least
         }

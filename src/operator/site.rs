@@ -173,8 +173,12 @@ impl Site {
     pub fn read_status(&mut self, budget: &Arc<PowerBudget>) {
         // A status changes no spec: where the object's own is not followed, the one before it stays in force.
         if let Some(tables) = &mut self.tables {
-            let spec = tables.budget.spec.clone();
-            tables.budget = Arc::new(PowerBudget { spec, ..budget.as_ref().clone() });
+            tables.budget = if tables.budget.spec == budget.spec {
+                budget.clone()
+            } else {
+                let spec = tables.budget.spec.clone();
+                Arc::new(PowerBudget { spec, ..budget.as_ref().clone() })
+            };
         }
         if let Some(problem) = self.not_followed.take() {
             self.problems.retain(|other| *other != problem);

@@ -142,10 +142,10 @@ impl Tables {
     }
 
     /// The pool that an accepted lease runs in.
-    pub fn pool_of(&self, state: &LeaseState) -> Option<&str> {
+    pub fn pool_of(&self, state: &LeaseState) -> Option<&PoolRow> {
         let LeaseState::Accepted(contract) = state else { return None };
         let Delivery::Jobs { pool, .. } = contract.offer.delivery else { return None };
-        self.pools.get(pool as usize).map(|row| row.core.name.as_str())
+        self.pools.get(pool as usize)
     }
 
     /// Both credits of a class as one per MWh withheld.

@@ -10,6 +10,7 @@ use super::cache::Cache;
 use super::leases;
 use super::reason::{Names, sentence};
 use super::site::Site;
+use super::tables::PoolRow;
 use super::{Purpose, Purposed};
 use crate::api::{
     CHECKPOINT_DONE_ANNOTATION, CHECKPOINT_REQUEST_ANNOTATION, ComputeLease, NOTICE_DEADLINE_ANNOTATION,
@@ -91,7 +92,7 @@ impl Usage {
 
     /// Stops the Jobs that nothing is granted any more.
     pub(super) fn stop_unleased(&self) -> Vec<Purposed> {
-        self.unleased.iter().filter_map(|job| switch(job, false, None)).collect()
+        self.unleased.iter().filter_map(|job| switch(job, false, None, None)).collect()
     }
 
     fn jobs(&self, row: &LeaseRow) -> &[Arc<JobFacts>] {
@@ -205,14 +206,18 @@ fn is_later(stored: &LeaseState, known: &LeaseState) -> bool {
 fn placed(
     row: &LeaseRow,
     usage: &Usage,
-    pool: Option<&str>,
+    pool: Option<&PoolRow>,
     place: &dyn Fn(&str) -> Option<LoadId>,
 ) -> Vec<(LoadId, u32)> {
     let Some(pool) = pool else { return Vec::new() };
     let mut sums: BTreeMap<LoadId, u32> = BTreeMap::new();
+    let mut name = String::with_capacity(pool.core.name.len() + 64);
     for pod in usage.jobs(row).iter().flat_map(|job| usage.pods(job)) {
-        let load = pod.node.as_ref().and_then(|node| place(&format!("{pool}-{node}")));
-        if let Some(load) = load {
+        let Some(node) = &pod.node else { continue };
+        // In one buffer: this is asked for every pod of the site every second.
+        name.clear();
+        name.extend([&pool.core.name, "-", node]);
+        if let Some(load) = place(&name) {
             *sums.entry(load).or_default() += pod.gpus;
         }
     }
@@ -246,7 +251,7 @@ pub(super) fn apply(site: &mut Site, plan: &Plan, names: &[String], usage: &Usag
     for (name, award) in names.iter().zip(&plan.leases) {
         let Some(row) = site.leases.get_mut(name) else { continue };
         let mut work = Vec::new();
-        jobs(row, award, usage, now, &mut work);
+        jobs(row, (award, tables.pool_of(&row.state)), usage, now, &mut work);
         let old = row.object.status.as_ref();
         let trouble = grace::trouble(row, usage.jobs(row));
         let untold = old.and_then(grace::told) != trouble.as_deref();
@@ -291,7 +296,13 @@ fn stale(row: &LeaseRow) -> bool {
     !observed || !grant
 }
 
-fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &mut Vec<Purposed>) {
+fn jobs(
+    row: &LeaseRow,
+    (award, pool): (&LeaseAward, Option<&PoolRow>),
+    usage: &Usage,
+    now: Time,
+    writes: &mut Vec<Purposed>,
+) {
     let contract = match &row.state {
         LeaseState::Accepted(contract) => Some(contract.as_ref()),
         _ => None,
@@ -309,7 +320,7 @@ fn jobs(row: &LeaseRow, award: &LeaseAward, usage: &Usage, now: Time, writes: &m
         if runs {
             left -= needs;
         }
-        writes.extend(switch(job, runs, contract));
+        writes.extend(switch(job, runs, contract, pool));
         if runs {
             let pods = usage.pods(job).iter().filter(|pod| !pod.terminating);
             writes.extend(pods.filter_map(|pod| note(pod, contract)));
@@ -331,7 +342,7 @@ fn suffers(state: &LeaseState) -> bool {
 }
 
 /// What is wrong with a Job's switch and notice, if anything.
-fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>) -> Option<Purposed> {
+fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>, pool: Option<&PoolRow>) -> Option<Purposed> {
     let mut wanted = notice(contract.filter(|_| runs));
     let why = match contract {
         None => "NoLease",
@@ -341,11 +352,15 @@ fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>) -> Option<Pur
     wanted.insert(SUSPEND_REASON_ANNOTATION, (!runs).then(|| why.to_owned()));
     let annotations = wrong(wanted, &job.annotations);
     let suspend = (job.suspended == runs).then_some(!runs);
+    // Its pods run on its lease's pool, whatever its template asks for: elsewhere GPUs and watts are another's. What a
+    // Job that has started is made of stays as it is.
+    let moved = pool.filter(|_| suspend == Some(false) && !job.started);
+    let node_selector = moved.map(|pool| pool.labels.clone()).unwrap_or_default();
     if suspend.is_none() && annotations.is_empty() {
         return None;
     }
     let key = Key::namespaced(Kind::Job, &job.namespace, &job.name);
-    Some((Write::Job { job: key, uid: job.uid.clone(), suspend, annotations }, Purpose::Other))
+    Some((Write::Job { job: key, uid: job.uid.clone(), suspend, node_selector, annotations }, Purpose::Other))
 }
 
 /// What is wrong with the notice on a pod, if anything: its processes read it there, for a Job's own annotations do not

@@ -220,19 +220,16 @@ impl Cluster {
         }
     }
 
-    /// The scheduler: the first node of the lease's pool with enough GPUs free.
+    /// The scheduler: the first node that the Job's `nodeSelector` names, with enough GPUs free.
     fn bind(&mut self, job: &JobFacts, now: Time) -> bool {
-        let Some(pool) = self.pool_of(job) else { return false };
         let used = |load: usize| self.lives.values().filter(|l| l.load == load).map(|l| l.gpus).sum::<u32>();
-        let cordoned = |node: &Node| {
+        let takes = |node: &Node| {
             let server = self.server.borrow();
-            let facts = server.get(&Key::cluster(Kind::Node, &node.name));
-            matches!(facts, Some(Object::Node(facts)) if facts.unschedulable)
+            let Some(Object::Node(facts)) = server.get(&Key::cluster(Kind::Node, &node.name)) else { return false };
+            let named = job.node_selector.iter().all(|(label, value)| facts.labels.get(label) == Some(value));
+            named && !facts.unschedulable
         };
-        let free = |node: &&Node| !cordoned(node);
-        let fits = |node: &&Node| {
-            node.pool == pool && free(node) && node.gpus.saturating_sub(used(node.load)) >= job.gpus_per_pod
-        };
+        let fits = |node: &&Node| takes(node) && node.gpus.saturating_sub(used(node.load)) >= job.gpus_per_pod;
         let Some(node) = self.nodes.iter().find(fits).cloned() else { return false };
         self.pods_made += 1;
         let pod = PodFacts {
@@ -248,18 +245,6 @@ impl Cluster {
         self.lives.insert(object.key(), life);
         self.server.borrow_mut().put(object);
         true
-    }
-
-    fn pool_of(&self, job: &JobFacts) -> Option<String> {
-        let server = self.server.borrow();
-        let lease = match server.get(&Key::namespaced(Kind::ComputeLease, &job.namespace, &job.lease))? {
-            Object::ComputeLease(lease) => lease.clone(),
-            _ => return None,
-        };
-        match server.get(&Key::cluster(Kind::LeaseClass, &lease.spec.class_name))? {
-            Object::LeaseClass(class) => class.spec.pool.clone(),
-            _ => None,
-        }
     }
 
     /// The kubelets: pods come up, and go within their grace.

@@ -151,6 +151,10 @@ pub struct JobFacts {
     pub lease: String,
     /// `spec.suspend`.
     pub suspended: bool,
+    /// `status.startTime` stands: it ran before, and what its pods are made of is settled.
+    pub started: bool,
+    /// `nodeSelector` of its pods.
+    pub node_selector: BTreeMap<String, String>,
     /// `spec.parallelism`.
     pub parallelism: u32,
     /// `nvidia.com/gpu` limits of one of its pods.

@@ -101,6 +101,9 @@ pub enum Write {
         uid: String,
         /// `spec.suspend`; none: as it stands.
         suspend: Option<bool>,
+        /// What its pods' `nodeSelector` is to hold besides; nothing: as it stands. Only a suspended Job that has never
+        /// started takes it.
+        node_selector: BTreeMap<String, String>,
         /// Annotations under our prefix.
         annotations: BTreeMap<String, Option<String>>,
     },

@@ -26,13 +26,9 @@ impl Plain {
     /// # Errors
     /// As [`Plain::kubeconfig`].
     pub fn kubeconfig_through(&self, proxy: &FaultProxy, user: User) -> Result<PathBuf> {
-        let path = self.folder.join(format!("{}.kubeconfig", proxy.address().port()));
         let credential = Credential::Token(self.tokens.of(user)?.to_owned());
         let server = format!("https://{}", proxy.address());
-        let text = serde_yaml::to_string(&identity::kubeconfig(&server, &self.ca_pem, &credential, "default"))?;
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(path)
+        self.kubeconfig_of(&proxy.address().port().to_string(), &server, &credential)
     }
 
     /// The same for any user and groups at all, by impersonation.
@@ -42,7 +38,8 @@ impl Plain {
     pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
         let token = self.tokens.of(ADMIN)?.to_owned();
         let groups = groups.iter().map(|&group| group.to_owned()).collect();
-        self.kubeconfig_of(&format!("as-{user}"), &Credential::Impersonate { token, user: user.to_owned(), groups })
+        let credential = Credential::Impersonate { token, user: user.to_owned(), groups };
+        self.kubeconfig_of(&format!("as-{user}"), &self.server(), &credential)
     }
 
     /// The same for whoever holds `token`, such as a pod's ServiceAccount. `name` is the file's.
@@ -50,12 +47,12 @@ impl Plain {
     /// # Errors
     /// If the file cannot be written.
     pub fn kubeconfig_with_token(&self, name: &str, token: &str) -> Result<PathBuf> {
-        self.kubeconfig_of(name, &Credential::Token(token.to_owned()))
+        self.kubeconfig_of(name, &self.server(), &Credential::Token(token.to_owned()))
     }
 
-    fn kubeconfig_of(&self, name: &str, credential: &Credential) -> Result<PathBuf> {
+    fn kubeconfig_of(&self, name: &str, server: &str, credential: &Credential) -> Result<PathBuf> {
         let path = self.folder.join(format!("{name}.kubeconfig"));
-        let text = serde_yaml::to_string(&identity::kubeconfig(&self.server(), &self.ca_pem, credential, "default"))?;
+        let text = serde_yaml::to_string(&identity::kubeconfig(server, &self.ca_pem, credential, "default"))?;
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         Ok(path)

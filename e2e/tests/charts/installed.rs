@@ -1,12 +1,11 @@
 //! The charts installed on a real API server: what comes up, and what the operator's account can do with it.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ampacity::api::{
-    ComputeLease, ControllableLoad, GpuPool, GridEvent, LeaseClass, Lockout, MiningFleet, PowerBudget, crd,
+    ComputeLease, ControllableLoad, GpuPool, GridEvent, LeaseClass, Lockout, MiningFleet, PowerBudget,
 };
 use ampacity::link::memory::{Exchange, MemoryUplink};
 use ampacity::market::Market;
@@ -19,7 +18,7 @@ use ampacity::store::kube::{KubeStore, control};
 use ampacity_core::units::Time;
 use ampacity_e2e::helm::Helm;
 use ampacity_e2e::identity::ADMIN;
-use ampacity_e2e::{Needs, Test, cluster_test_within, until};
+use ampacity_e2e::{Needs, Test, cluster_test_within, definitions, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::batch::v1::Job;
@@ -56,26 +55,16 @@ pub(super) async fn installed(test: &Test) -> Result<MutexGuard<'static, ()>> {
 async fn install(test: &Test) -> Result<()> {
     let (plain, helm) = (test.plain()?, Helm::find()?);
     let kubeconfig = plain.kubeconfig(ADMIN)?;
-    kubectl(test, &["apply", "-f", &table("monitoring-crds.yaml").display().to_string()])?;
+    test.kubectl(&["apply", "-f", &table("monitoring-crds.yaml").display().to_string()])?;
     helm.run(Some(&kubeconfig), &["install", "ampacity-crds", "ampacity-crds"])?;
-    let mut served: Vec<String> = crd::all()?.into_iter().map(|crd| crd.spec.names.plural).collect();
-    served.push("servicemonitors.monitoring.coreos.com".into());
-    until("every kind to be served", SOON, async || {
-        for plural in &served {
-            let (plural, group) = plural.split_once('.').unwrap_or((plural, "ampacity.dev/v1alpha1"));
-            let group = if group.contains('/') { group.to_owned() } else { format!("{group}/v1") };
-            let path = format!("/apis/{group}/{plural}?limit=1");
-            test.admin().request::<Value>(::http::Request::get(path).body(Vec::new())?).await?;
-        }
-        Ok(Some(()))
-    })
-    .await?;
+    definitions::served(&test.admin()).await?;
+    definitions::served_at(&test.admin(), "/apis/monitoring.coreos.com/v1/servicemonitors?limit=1").await?;
     for node in ["n1", "n2"] {
         let labels = [("nvidia.com/gpu.present", "true"), ("node-role.kubernetes.io/control-plane", "")];
         plain.kwok_node(node, &labels, &[("nvidia.com/gpu", "8")]).await?;
     }
-    kubectl(test, &["create", "namespace", NAMESPACE])?;
-    kubectl(test, &["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
+    test.kubectl(&["create", "namespace", NAMESPACE])?;
+    test.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
     every_object_is_accepted(test)?;
     let values = table("production.values.yaml").display().to_string();
     let arguments = ["install", "ampacity", "ampacity", "--namespace", NAMESPACE, "--values", &values];
@@ -90,20 +79,10 @@ fn every_object_is_accepted(test: &Test) -> Result<()> {
         let path = table(&format!("{installation}.yaml"));
         let objects = std::fs::read_to_string(&path)?.lines().filter(|line| line.starts_with("kind: ")).count();
         let file = path.display().to_string();
-        let said = kubectl(test, &["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", &file])?;
+        let said = test.kubectl(&["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", &file])?;
         assert_eq!(said.lines().filter(|line| line.ends_with("(server dry run)")).count(), objects, "{said}");
     }
     Ok(())
-}
-
-/// kubectl as the administrator; gives what it wrote to standard output.
-pub(super) fn kubectl(test: &Test, arguments: &[&str]) -> Result<String> {
-    let plain = test.plain()?;
-    let mut kubectl = Command::new(plain.kubectl());
-    let done = kubectl.env("KUBECONFIG", plain.kubeconfig(ADMIN)?).args(arguments).output()?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "kubectl {}: {}\n{said}", arguments.join(" "), done.status);
-    Ok(String::from_utf8(done.stdout)?)
 }
 
 /// A token of an account of the release, as the kubelet of n1 gets it for a pod (or for none).
@@ -120,7 +99,7 @@ pub(super) async fn token(test: &Test, account: &str, pod: Option<(&str, &str)>)
 fn every_object_of_every_installation_is_accepted_and_its_pods_run_where_pods_are_restricted() -> Result<()> {
     cluster_test_within(LIMIT, Needs::FakeNodes, async |test| {
         let _turn = installed(test).await?;
-        let pods = kubectl(test, &["get", "pods", "--namespace", NAMESPACE, "--output", "name"])?;
+        let pods = test.kubectl(&["get", "pods", "--namespace", NAMESPACE, "--output", "name"])?;
         let of = |name: &str| pods.lines().filter(|pod| pod.contains(name)).count();
         assert_eq!((of("/ampacity-operator-"), of("/ampacity-gpu-agent-")), (2, 2), "{pods}");
         Ok(())

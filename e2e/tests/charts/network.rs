@@ -143,7 +143,7 @@ fn lets(
 
 /// The objects of a rendered chart.
 fn objects(rendered: &str) -> Result<Vec<Value>> {
-    let all = serde_yaml::Deserializer::from_str(rendered).map(|one| serde::Deserialize::deserialize(one));
+    let all = serde_yaml::Deserializer::from_str(rendered).map(serde::Deserialize::deserialize);
     let all: Vec<Value> = all.collect::<Result<_, _>>()?;
     Ok(all.into_iter().filter(Value::is_object).collect())
 }

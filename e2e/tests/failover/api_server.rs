@@ -5,12 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use ampacity::api::GridEvent;
 use ampacity_e2e::bench::{SITE, SOON, ended, load, price};
 use ampacity_e2e::binaries::Program;
-use ampacity_e2e::{Mode, until};
+use ampacity_e2e::{Mode, figure, until};
 use anyhow::{Context, Result, ensure};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
-use super::orders::figure;
 use super::plant::{BUSY, CONTAINERS, DEAR, PROOF, SKEW, Site, before};
 
 /// The API server answers nothing for so long: a minute, and until the limit has to be kept.

@@ -9,7 +9,7 @@ use ampacity::api::controllable_load::PROTOCOL;
 use ampacity::api::{ComputeLease, ControllableLoad, LeaseClass, PowerBudget, crd};
 use ampacity_e2e::bench::{SITE, SOON, ended, holder, load, price};
 use ampacity_e2e::binaries::Program;
-use ampacity_e2e::{Mode, definitions, until};
+use ampacity_e2e::{Mode, definitions, figure, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Node;
@@ -18,7 +18,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use serde_json::json;
 
-use super::orders::figure;
 use super::plant::{self, BUSY, CHEAP, DEAR, LOW, NODE, NODE_NAME, Site, before};
 
 const SHED_ENDS_WITHIN: Duration = Duration::from_secs(90);

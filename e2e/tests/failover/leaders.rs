@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use ampacity_e2e::bench::{SOON, price, told};
-use ampacity_e2e::{Mode, until};
+use ampacity_e2e::{Mode, figure, until};
 use anyhow::{Context, Result, ensure};
 
-use super::orders::{figure, median_and_worst};
+use super::orders::median_and_worst;
 use super::plant::{BUSY, CHEAP, DEAR, LOW, NODE, STEP, Site, before};
 
 /// From the end of a leader to the first order of the next.

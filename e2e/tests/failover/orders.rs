@@ -1,23 +1,22 @@
 //! What stands at the API server, followed from outside: every order of every load, and who leads.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ampacity::api::ControllableLoad;
 use ampacity::store::LEADERSHIP_NAME;
 use ampacity::store::kube::EPOCH_ANNOTATION;
-use ampacity_e2e::{Test, until};
+use ampacity_e2e::{Test, figure, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use tokio::task::JoinSet;
 
-/// A look so often: the error of every time that is measured by it.
-const EVERY: Duration = Duration::from_millis(50);
+/// A look so often: the error of every time that is measured by it, and a tenth of a turn of the loop that orders. Five
+/// sites are looked at side by side.
+const EVERY: Duration = Duration::from_millis(100);
 /// A look that takes longer is given up: the API server may be frozen.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -172,17 +171,6 @@ impl Kept {
         if self.leaders.last().is_none_or(|(_, name, of)| (name, *of) != (&holder, epoch)) {
             self.leaders.push((Instant::now(), holder, epoch));
         }
-    }
-}
-
-/// A figure, for whoever reads the output of a run; `e2e/run` keeps them.
-pub(crate) fn figure(name: &str, value: f64, unit: &str) {
-    let line = format!("FIGURE {name} {value:.2} {unit}\n");
-    eprint!("{line}");
-    if let Some(path) = std::env::var_os("AMPACITY_E2E_FIGURES") {
-        // In one write, since other tests append at the same time. A figure that cannot be kept was printed.
-        let file = OpenOptions::new().append(true).create(true).open(path);
-        drop(file.and_then(|mut file| file.write_all(line.as_bytes())));
     }
 }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ampacity::api::{GpuPool, Lockout, MiningFleet, PowerBudget};
+use ampacity::api::{Lockout, PowerBudget};
 use ampacity_e2e::bench::linked::{flags, is_linked, mounted, runs};
-use ampacity_e2e::bench::{Bench, MINERS, PROVED_WITHIN, SITE, SOON, ceiling, ended, load, price};
+use ampacity_e2e::bench::{Bench, MINERS, PROVED_WITHIN, SITE, SOON, ceiling, ended, fleet_and_pool, load, price};
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{FaultProxy, Test, definitions, until};
@@ -96,29 +96,10 @@ async fn objects(test: &Test) -> Result<()> {
             "hashprice": {"source": {"static": {"value": "52.00"}}, "poolFeePercent": "2.0"},
         },
     });
-    let fleet = json!({
-        "apiVersion": "ampacity.dev/v1alpha1", "kind": "MiningFleet", "metadata": {"name": "bench-s21"},
-        "spec": {
-            "budget": SITE, "feeder": "hall-a", "containers": CONTAINERS.len(), "minersPerContainer": MINERS,
-            "model": "S21",
-            "curve": [{"watts": 1855, "gigahashPerSecond": 120_000}, {"watts": 3500, "gigahashPerSecond": 200_000}],
-            "nameplateWattsPerContainer": "30k", "setpointRetention": "Persistent",
-            "minimumOnSeconds": 0, "minimumOffSeconds": 0, "proofSeconds": PROOF.as_secs(),
-        },
-    });
-    let pool = json!({
-        "apiVersion": "ampacity.dev/v1alpha1", "kind": "GpuPool", "metadata": {"name": "bench-h100"},
-        "spec": {
-            "budget": SITE, "feeder": "hall-b", "nodeLabels": {"pool": SITE}, "gpusPerNode": 8,
-            "minCapWatts": 200, "maxCapWatts": 700, "overheadWatts": "4600",
-        },
-    });
     let budget: PowerBudget = serde_json::from_value(budget)?;
-    let fleet: MiningFleet = serde_json::from_value(fleet)?;
-    let pool: GpuPool = serde_json::from_value(pool)?;
     Api::all(test.admin()).create(&PostParams::default(), &budget).await?;
-    Api::all(test.admin()).create(&PostParams::default(), &fleet).await?;
-    Api::all(test.admin()).create(&PostParams::default(), &pool).await?;
+    let containers = CONTAINERS.len().try_into()?;
+    fleet_and_pool(test, ("hall-a", "hall-b"), containers, &json!({"proofSeconds": PROOF.as_secs()})).await?;
     node(test).await
 }
 

@@ -21,7 +21,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 
-use super::{NAMESPACE, SOON, kubectl};
+use super::{NAMESPACE, SOON};
 
 /// The binary of this work tree as a person runs it, by a kubeconfig.
 fn ampacity(kubeconfig: &Path, arguments: &[&str]) -> Result<Output> {
@@ -48,7 +48,7 @@ pub(super) fn explain(test: &Test) -> Result<()> {
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(!refused.status.success() && words.contains("\"maria\" cannot get resource \"leases\""), "{words}");
     let bind = ["create", "rolebinding", "maria", "--role=ampacity-explain", "--user=maria", "--namespace", NAMESPACE];
-    kubectl(test, &bind)?;
+    test.kubectl(&bind)?;
     let answer = said(&ampacity(&maria, &asks)?)?;
     eprintln!("{answer}");
     ensure!(answer.starts_with("load/s21-0"), "{answer}");
@@ -63,7 +63,7 @@ pub(super) fn explain(test: &Test) -> Result<()> {
     ensure!(answer.starts_with("pb/yard"), "{answer}");
     let inside =
         ["exec", "--namespace", NAMESPACE, "deployment/ampacity-operator", "--", "kubectl-ampacity", "--version"];
-    ensure!(kubectl(test, &inside)?.starts_with("ampacity "), "the image has no plugin");
+    ensure!(test.kubectl(&inside)?.starts_with("ampacity "), "the image has no plugin");
     Ok(())
 }
 
@@ -93,10 +93,10 @@ pub(super) async fn stop_and_start(test: &Test) -> Result<()> {
     let (plain, started) = (test.plain()?, Instant::now());
     let deployment = "deployment/ampacity-operator";
     let orders = setpoints(test).await?;
-    kubectl(test, &["scale", "-n", NAMESPACE, deployment, "--replicas=0"])?;
+    test.kubectl(&["scale", "-n", NAMESPACE, deployment, "--replicas=0"])?;
     until("no operator to be left", SOON, async || {
         let of = ["get", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator", "-o", "name"];
-        Ok(kubectl(test, &of)?.is_empty().then_some(()))
+        Ok(test.kubectl(&of)?.is_empty().then_some(()))
     })
     .await?;
     let kubelet = plain.part(Program::Kubelet)?;
@@ -111,8 +111,8 @@ pub(super) async fn stop_and_start(test: &Test) -> Result<()> {
     .await?;
     assert_eq!((setpoints(test).await?, limiters(plain.folder())?), (orders.clone(), held), "nobody changes anything");
     kubelet.start_again()?;
-    kubectl(test, &["scale", "-n", NAMESPACE, deployment, "--replicas=1"])?;
-    kubectl(test, &["rollout", "status", "-n", NAMESPACE, deployment, "--timeout=240s"])?;
+    test.kubectl(&["scale", "-n", NAMESPACE, deployment, "--replicas=1"])?;
+    test.kubectl(&["rollout", "status", "-n", NAMESPACE, deployment, "--timeout=240s"])?;
     let leases: Api<Lease> = Api::namespaced(test.admin(), NAMESPACE);
     until("an operator to lead again", SOON, async || {
         let holder = leases.get(LEADERSHIP_NAME).await?.spec.and_then(|spec| spec.holder_identity);
@@ -185,14 +185,14 @@ pub(super) async fn uninstall(test: &Test) -> Result<()> {
     let alone = |held: &Value| BTreeSet::from([held.to_string()]);
     assert_eq!(seen, before.iter().map(|(load, held)| (load.clone(), alone(held))).collect(), "no device is changed");
     until("the agents' pods to be gone", SOON, async || {
-        let pods = kubectl(test, &["get", "pods,jobs", "--namespace", NAMESPACE, "--output", "name"])?;
+        let pods = test.kubectl(&["get", "pods,jobs", "--namespace", NAMESPACE, "--output", "name"])?;
         ensure!(pods.is_empty(), "{pods}");
         Ok(Some(()))
     })
     .await?;
     assert_eq!(setpoints(test).await?, orders, "no order is changed");
     helm.run(Some(&kubeconfig), &["uninstall", "ampacity-crds"])?;
-    let kept = kubectl(test, &["get", "pb,mf,gp,lc,cl,load", "--all-namespaces", "--output", "name"])?;
+    let kept = test.kubectl(&["get", "pb,mf,gp,lc,cl,load", "--all-namespaces", "--output", "name"])?;
     let wanted = ["powerbudget", "miningfleet", "gpupool", "leaseclass", "computelease", "controllableload"];
     let wanted = wanted.map(|kind| format!("{kind}.ampacity.dev/"));
     let kinds: Vec<bool> = wanted.iter().map(|kind| kept.lines().any(|line| line.starts_with(kind.as_str()))).collect();
@@ -211,8 +211,8 @@ async fn refused(test: &Test, screen: &str) -> Result<()> {
     eprintln!("{screen}");
     ensure!(screen.contains("job ampacity-uninstall-check failed"), "{screen}");
     let job = "job/ampacity-uninstall-check";
-    let log = kubectl(test, &["logs", job, "--namespace", NAMESPACE])?;
-    let event = kubectl(test, &["describe", job, "--namespace", NAMESPACE])?;
+    let log = test.kubectl(&["logs", job, "--namespace", NAMESPACE])?;
+    let event = test.kubectl(&["describe", job, "--namespace", NAMESPACE])?;
     for name in ["h100-real", "s21-0", "s21-1"] {
         for (whence, text) in [("screen", screen), ("log", &log), ("event", &event)] {
             ensure!(text.contains(name), "{name} is not in the {whence}: {text}");

@@ -4,15 +4,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ampacity::api::{ComputeLease, ControllableLoad, crd};
+use ampacity::api::{ComputeLease, ControllableLoad};
 use ampacity_e2e::helm::Helm;
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::process::Part;
-use ampacity_e2e::{Test, until};
+use ampacity_e2e::{Test, definitions, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::batch::v1::Job;
@@ -114,7 +113,9 @@ pub(super) async fn works(client: &Client, namespace: &str) -> Result<()> {
     until(&format!("the Job of {namespace} to run"), PROVED_WITHIN, async || {
         let pods = pods.list(&ListParams::default().labels("job-name=train")).await?.items;
         let running = pods.iter().filter(|pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"));
-        ensure!(running.count() == 2, "{:?}", leases.get("train").await?.status);
+        let waits = pods.iter().filter_map(|pod| pod.status.as_ref()?.conditions.as_ref()?.first()?.message.as_deref());
+        let waits: Vec<&str> = waits.collect();
+        ensure!(running.count() == 2, "pods: {waits:?}; lease: {:?}", leases.get("train").await?.status);
         Ok(Some(()))
     })
     .await
@@ -124,14 +125,7 @@ async fn install(test: &Test) -> Result<()> {
     let (plain, helm) = (test.plain()?, Helm::find()?);
     let kubeconfig = plain.kubeconfig(ADMIN)?;
     helm.run(Some(&kubeconfig), &["install", "ampacity-crds", "ampacity-crds"])?;
-    for crd in crd::all()? {
-        let path = format!("/apis/ampacity.dev/v1alpha1/{}?limit=1", crd.spec.names.plural);
-        until("every kind to be served", SOON, async || {
-            test.admin().request::<Value>(http::Request::get(&path).body(Vec::new())?).await?;
-            Ok(Some(()))
-        })
-        .await?;
-    }
+    definitions::served(&test.admin()).await?;
     plain.kwok_node("ops", &[], &[]).await?;
     let nodes: Api<Node> = Api::all(test.admin());
     let leased = json!({"spec": {"taints": [{"key": "ampacity.dev/leased", "effect": "NoSchedule"}]}});
@@ -139,24 +133,14 @@ async fn install(test: &Test) -> Result<()> {
         plain.kwok_node(node, &[("nvidia.com/gpu.present", "true")], &[("nvidia.com/gpu", "8")]).await?;
         nodes.patch(node, &PatchParams::default(), &Patch::Merge(&leased)).await?;
     }
-    kubectl(test, &["create", "namespace", NAMESPACE])?;
-    kubectl(test, &["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
+    test.kubectl(&["create", "namespace", NAMESPACE])?;
+    test.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
     let groups = json!(TENANTS.map(|namespace| format!("system:serviceaccounts:{namespace}")));
     let (groups, agents) = (format!("tenantGroups={groups}"), "gpuAgents.enabled=true");
     let release = ["install", "ampacity", "ampacity", "--namespace", NAMESPACE, "--wait", "--timeout", "120s"];
     let values = ["--set-json", agents, "--set-json", &groups];
     helm.run(Some(&kubeconfig), &[&release[..], &values].concat())?;
     Ok(())
-}
-
-/// kubectl as the administrator; gives what it wrote to standard output.
-pub(super) fn kubectl(test: &Test, arguments: &[&str]) -> Result<String> {
-    let plain = test.plain()?;
-    let mut kubectl = Command::new(plain.kubectl());
-    let done = kubectl.env("KUBECONFIG", plain.kubeconfig(ADMIN)?).args(arguments).output()?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "kubectl {}: {}\n{said}", arguments.join(" "), done.status);
-    Ok(String::from_utf8(done.stdout)?)
 }
 
 /// A token of an account, bound to a pod as the kubelet of its node gets it.
@@ -244,7 +228,7 @@ async fn platform(test: &Test) -> Result<()> {
 pub(super) fn apply(test: &Test, objects: &Value) -> Result<()> {
     let path = test.plain()?.folder().join("applied.json");
     fs::write(&path, serde_json::to_vec(objects)?)?;
-    kubectl(test, &["apply", "--server-side", "-f", path.to_str().context("a path")?]).map(drop)
+    test.kubectl(&["apply", "--server-side", "-f", path.to_str().context("a path")?]).map(drop)
 }
 
 /// A namespace, and a client of an account in it that has the right to edit it, once that is in force.
@@ -283,7 +267,7 @@ pub(super) fn lease(name: &str, gpus: i32, hours: i64) -> Result<ComputeLease> {
     }))?)
 }
 
-/// A Job under a lease as a tenant writes it.
+/// A Job under a lease as a tenant writes it: for nodes that are not the lease's, which the operator does not leave so.
 pub(super) fn job(name: &str, lease: &str, pods: i32, gpus: i32) -> Result<Job> {
     let labels = json!({"ampacity.dev/lease": lease});
     let container =
@@ -293,6 +277,7 @@ pub(super) fn job(name: &str, lease: &str, pods: i32, gpus: i32) -> Result<Job> 
         "spec": {"suspend": true, "parallelism": pods, "completions": pods, "template": {
             "metadata": {"labels": labels},
             "spec": {"restartPolicy": "Never", "containers": [container],
+                     "nodeSelector": {"nvidia.com/gpu.present": "elsewhere"},
                      "tolerations": [{"key": "ampacity.dev/leased", "operator": "Exists"}]},
         }},
     }))?)

@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::manifest;
 use crate::operator::report::tests::LEASE;
-use crate::operator::report::tests::world::{SITE, World};
+use crate::operator::report::tests::{parts::SITE, world::World};
 use ampacity_core::units::Time;
 
 fn ask(view: &View, subject: &str) -> String {

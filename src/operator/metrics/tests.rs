@@ -1,7 +1,7 @@
 //! What a site's metrics say, and whether alerts and dashboard can be read from them.
 
 use crate::operator::report::tests::LEASE;
-use crate::operator::report::tests::world::{SITE, World};
+use crate::operator::report::tests::{parts::SITE, world::World};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,5 @@
 //! What stands at a site and is worth telling when it begins or ends.
 
-use super::owners::break_even;
 use super::{Scene, budget, obligations, seen};
 use crate::operator::cache::Cache;
 use crate::operator::reason::{money, price, sentence, short};
@@ -172,9 +171,9 @@ fn site(scene: &Scene<'_>, facts: &mut Standing) {
 /// Fleets that earn less with power than it costs.
 fn priced_out(scene: &Scene<'_>, facts: &mut Standing) {
     let prices = scene.turn.prices;
-    let (Some(energy), Some(hashprice)) = (prices.energy.value(), prices.hashprice.value()) else { return };
-    for row in &scene.tables.fleets {
-        let Some(earns) = break_even(row, hashprice).filter(|earns| energy > *earns) else { continue };
+    let Some(energy) = prices.energy.value() else { return };
+    for (row, earns) in scene.tables.fleets.iter().zip(scene.break_evens()) {
+        let Some(earns) = earns.filter(|earns| energy > *earns) else { continue };
         let name = &row.core.name;
         let note = format!("power costs {} USD/MWh: {} earns {} with it", price(energy), short(name), price(earns));
         put(facts, What::PricedOut, &row.key, name, note, false);

@@ -1,7 +1,8 @@
 //! Report: what people see of a site. Statuses, Events, and the feed of decisions.
 //!
-//! Every status is a pure function of what is known: the site, its last plan, prices, and the object as it stands. It is
-//! written only when it differs, and at most every ten seconds unless a condition (or a nameplate sum) changed.
+//! Every status is a pure function of what is known: the site, its last plan, prices, and the object as it stands. Most are
+//! looked at every two seconds and written only where they differ, at most every ten seconds unless a condition (or a
+//! nameplate sum) changed.
 
 mod budget;
 mod events;
@@ -35,14 +36,16 @@ use ampacity_core::guard::{Basis, Bound, Ledger, LoadId};
 use ampacity_core::plan::Plan;
 use ampacity_core::snapshot::TimedLimit;
 use ampacity_core::tree::NodeId;
-use ampacity_core::units::{Span, Time};
+use ampacity_core::units::{Span, Time, UsdPerMwh};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as ApiTime};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 /// A status is written at most so often unless something in it matters at once.
 const EVERY: Span = Span::seconds(10);
-/// A status that matters at once is written at most so often.
-const AT_ONCE: Span = Span::seconds(1);
+/// Statuses are looked at so often, and one that matters is written then: to make them all takes a sixth of a turn, and
+/// nobody reads faster. What tenants are promised waits for none of this (`tenants::apply`).
+const LOOK: Span = Span::seconds(2);
 /// An agent that was not heard of for so long is silent.
 const SILENT: Span = Span::seconds(30);
 /// A new load, or one of a new leader, may take this much longer than its proof until it counts as silent.
@@ -70,15 +73,16 @@ pub(super) fn all(site: &mut Site, cache: &Cache, turn: &Turn<'_>) -> Vec<Purpos
     let mut writes = Vec::new();
     let mut feed = Vec::new();
     if let Some(scene) = Scene::of(site, turn) {
-        let tallies = owners::tallies(&scene);
-        let drafts = [
-            budget::draft(&scene, cache).into_iter().collect(),
-            owners::drafts(&scene, cache, &tallies),
-            pools::drafts(&scene, cache, &tallies),
-            leases::drafts(&scene, cache),
-            seen::drafts(&scene, cache),
-        ];
-        writes.extend(told.reported.due(drafts.into_iter().flatten(), turn.now));
+        // When a limit was met is kept to the second: it is what a utility pays by.
+        let mut drafts = seen::drafts(&scene, cache);
+        if told.reported.looks(turn.now) {
+            let tallies = owners::tallies(&scene);
+            drafts.extend(budget::draft(&scene, cache));
+            drafts.extend(owners::drafts(&scene, cache, &tallies));
+            drafts.extend(pools::drafts(&scene, cache, &tallies));
+            drafts.extend(leases::drafts(&scene, cache));
+        }
+        writes.extend(told.reported.due(drafts.into_iter(), turn.now));
         let news = told.news(&scene, cache);
         feed = told.feed(&scene, &news);
         writes.extend(events::writes(&scene, news));
@@ -117,25 +121,36 @@ fn edge(condition: &Condition) -> (&str, &str, &str, Option<i64>) {
     (&condition.type_, &condition.status, &condition.reason, condition.observed_generation)
 }
 
-/// When each status was last written.
+/// When each status was last written, and when they were last looked at.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reported(BTreeMap<Key, Time>);
+pub(super) struct Reported {
+    written: BTreeMap<Key, Time>,
+    looked: Option<Time>,
+}
 
 impl Reported {
+    /// Whether the statuses are to be made now.
+    fn looks(&mut self, now: Time) -> bool {
+        let looks = self.looked.is_none_or(|last| now.since(last) >= LOOK);
+        if looks {
+            self.looked = Some(now);
+        }
+        looks
+    }
+
     /// The drafts that may be written now.
     fn due(&mut self, drafts: impl Iterator<Item = Draft>, now: Time) -> Vec<Purposed> {
         let mut writes = Vec::new();
         for Draft { key, status, urgent } in drafts {
-            let every = if urgent { AT_ONCE } else { EVERY };
-            if self.0.get(&key).is_some_and(|last| now.since(*last) < every) {
+            if !urgent && self.written.get(&key).is_some_and(|last| now.since(*last) < EVERY) {
                 continue;
             }
-            self.0.insert(key.clone(), now);
+            self.written.insert(key.clone(), now);
             writes.push((Write::Status { key, status: Box::new(status), revision: None }, Purpose::Other));
         }
         // What is gone is forgotten: it is told of no more, and names come back.
-        if self.0.len() > 2 * KEPT {
-            self.0.retain(|_, last| now.since(*last) < EVERY);
+        if self.written.len() > 2 * KEPT {
+            self.written.retain(|_, last| now.since(*last) < EVERY);
         }
         writes
     }
@@ -153,6 +168,8 @@ struct Scene<'a> {
     now: Time,
     /// By load: what it counts for now. Every status asks for it.
     bounds: Vec<Bound>,
+    /// By fleet: what its best watts are worth, made when it is first asked for.
+    break_evens: OnceCell<Vec<Option<UsdPerMwh>>>,
 }
 
 impl<'a> Scene<'a> {
@@ -160,7 +177,7 @@ impl<'a> Scene<'a> {
         let (tables, ledger) = (site.tables.as_ref()?, site.ledger.as_ref()?);
         let ids = (0_u32..).map(LoadId).take(site.rows.len());
         let bounds = ids.map(|load| ledger.bound(load, turn.now)).collect();
-        Some(Self { site, tables, ledger, turn, now: turn.now, bounds })
+        Some(Self { site, tables, ledger, turn, now: turn.now, bounds, break_evens: OnceCell::new() })
     }
 
     fn names(&self) -> Names<'a> {
@@ -201,6 +218,12 @@ impl<'a> Scene<'a> {
     /// Whether the load has stated a ceiling under this leader.
     fn under_orders(&self, load: LoadId) -> bool {
         matches!(self.bound(load).basis, Basis::Known | Basis::Proving)
+    }
+
+    /// What the best watts of each fleet are worth at today's hashprice, USD/MWh; none without one.
+    fn break_evens(&self) -> &[Option<UsdPerMwh>] {
+        let of = |row| owners::break_even(row, self.turn.prices.hashprice.value()?);
+        self.break_evens.get_or_init(|| self.tables.fleets.iter().map(of).collect())
     }
 
     fn node(&self, node: NodeId) -> String {

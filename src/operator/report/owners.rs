@@ -89,7 +89,7 @@ fn status(scene: &Scene<'_>, fleet: &MiningFleet, tallies: &BTreeMap<Member, Tal
     let place = scene.tables.fleets.iter().position(|row| row.key == key);
     let generation = fleet.metadata.generation;
     let mut say = Conditions { list: &mut status.conditions, generation, now: scene.now };
-    let Some((row, at)) = place.and_then(|at| Some((scene.tables.fleets.get(at)?, u32::try_from(at).ok()?))) else {
+    let Some(at) = place.and_then(|at| u32::try_from(at).ok()) else {
         let (cause, message) = rejected.unwrap_or((Cause::Invalid, "not read yet".into()));
         let word = if cause == Cause::FeederNotFound { Word::FeederNotFound } else { Word::Invalid };
         say.say::<MiningFleet>(Type::Accepted, Some((false, word, message.clone())));
@@ -112,9 +112,8 @@ fn status(scene: &Scene<'_>, fleet: &MiningFleet, tallies: &BTreeMap<Member, Tal
     status.agents = count(tally.agents);
     status.setpoint_watts = WattsQuantity::new(tally.setpoint.get());
     status.measured_watts = WattsQuantity::new(tally.measured.get());
-    let hashprice = scene.turn.prices.hashprice.value();
-    status.break_even_per_mwh =
-        hashprice.and_then(|h| break_even(row, h)).map(|v| SignedMoney::new(v.get() - v.get().rem_euclid(CENT)));
+    let earns = scene.break_evens().get(at as usize).copied().flatten();
+    status.break_even_per_mwh = earns.map(|v| SignedMoney::new(v.get() - v.get().rem_euclid(CENT)));
     status
 }
 

@@ -1,11 +1,13 @@
 //! Whole sites over the in-memory API server: what stands in the statuses, and when it is written.
 
 mod asked;
+pub(in crate::operator) mod parts;
 pub(in crate::operator) mod world;
 
 use crate::store::Kind;
+use parts::SITE;
 use serde_json::json;
-use world::{SITE, World};
+use world::World;
 
 pub(in crate::operator) const LEASE: &str = r#"
 kind: ComputeLease

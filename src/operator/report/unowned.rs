@@ -38,6 +38,9 @@ pub(in crate::operator) fn unowned(
     reported: &mut Reported,
     now: Time,
 ) -> Vec<Purposed> {
+    if !reported.looks(now) {
+        return Vec::new();
+    }
     let mut drafts = Vec::new();
     let have: Vec<&str> = cache.budgets().filter_map(|budget| budget.metadata.name.as_deref()).collect();
     let none = |name: &str| !have.contains(&name);

@@ -10,6 +10,7 @@ use ampacity_core::snapshot::Pool;
 use ampacity_core::tree::Tree;
 use ampacity_core::units::{Ppm, Span, Watts, mul_div};
 use kube::ResourceExt;
+use std::collections::BTreeMap;
 
 /// One pool.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub struct PoolRow {
     pub key: Key,
     /// As decisions know it.
     pub core: Pool,
+    /// The labels that a node of it has.
+    pub labels: BTreeMap<String, String>,
     /// Its nodes, by name; those that are in another pool too are left out.
     pub nodes: Vec<String>,
     /// What is common to them.
@@ -96,7 +99,7 @@ fn row(pool: &GpuPool, tree: &Tree) -> Result<PoolRow, Problem> {
     // Without a leader a node stays where it is unless its owner says otherwise: somebody's training runs there.
     let fallback = spec.fallback_watts.map_or(nameplate, |w| w.watts()).min(nameplate);
     let terms = LoadTerms { node, nameplate, fallback, proof_within: Span::seconds(spec.proof_seconds) };
-    Ok(PoolRow { key, core, nodes: Vec::new(), terms })
+    Ok(PoolRow { key, core, labels: spec.node_labels.clone(), nodes: Vec::new(), terms })
 }
 
 /// Without a measured curve throughput is taken to follow the cap: the least that capping could save.

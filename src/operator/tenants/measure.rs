@@ -186,7 +186,7 @@ mod tests {
     fn a_hall_that_draws_on_after_its_term_is_overrun_and_firm_terms_have_no_allowance() {
         let mut world = World::new("");
         let hall = "{name: hall-t, limitWatts: 100k, meter: {source: {static: {watts: 0}}}}";
-        let site = crate::operator::report::tests::world::SITE.split("---").next().unwrap();
+        let site = crate::operator::report::tests::parts::SITE.split("---").next().unwrap();
         world.apply(&site.replace("feeders: [", &format!("feeders: [{hall}, ")));
         world.apply(
             "{kind: LeaseClass, metadata: {name: hall}, spec: {delivery: Power, budget: west, feeder: hall-t, \

@@ -160,6 +160,21 @@ fn what_a_lockout_leaves_a_lease_short_of_is_written_once_outlives_its_leader_an
 }
 
 #[test]
+fn a_jobs_pods_run_on_the_pool_of_its_lease_whatever_its_template_asks_for() {
+    let mut world = leased();
+    world.select("train", "pool", "b200");
+    world.select("train", "zone", "a");
+    world.run(120);
+    let selector = |pool: &str| BTreeMap::from([("pool", pool), ("zone", "a")].map(|(k, v)| (k.into(), v.into())));
+    assert_eq!((world.job_runs("train"), world.node_selector("train")), (true, selector("h100")));
+    // What a Job that has started is made of is settled, however it came to be so: it goes on when it may.
+    world.select("train", "pool", "b200");
+    world.flip("train", true);
+    world.run(5);
+    assert_eq!((world.job_runs("train"), world.node_selector("train")), (true, selector("b200")));
+}
+
+#[test]
 fn a_job_whose_pods_may_outlast_the_notice_does_not_run_and_its_lease_says_why() {
     let mut world = World::new(SPOT);
     world.apply(&LEASE.replace("className: flex", "className: spot"));

@@ -133,10 +133,12 @@ fn job(end: &mut dyn End) -> Outcome {
     let Some(Object::Job(shown)) = client.objects.get(&key).cloned() else { return Err("no Job".into()) };
     let plain = JobFacts { uid: String::new(), created: None, revision: String::new(), ..JobFacts::clone(&shown) };
     same(&plain, &facts)?;
-    let write = |uid: &str, suspend, annotations: &[(&str, Option<&str>)]| Write::Job {
+    let pool = |name: &str| BTreeMap::from([("ampacity.dev/pool".to_owned(), name.to_owned())]);
+    let write = |uid: &str, suspend: Option<bool>, annotations: &[(&str, Option<&str>)]| Write::Job {
         job: key.clone(),
         uid: uid.into(),
         suspend,
+        node_selector: suspend.map(|off| pool(if off { "b200" } else { "h100" })).unwrap_or_default(),
         annotations: annotations.iter().map(|(k, v)| ((*k).into(), v.map(Into::into))).collect(),
     };
     let wrong = "00000000-0000-4000-8000-000000000000";
@@ -148,12 +150,15 @@ fn job(end: &mut dyn End) -> Outcome {
     same(&(noticed.suspended, noticed.annotations.clone()), &(true, both))?;
     let resumed = client.accepted(end, write(&shown.uid, Some(false), &[(asked, None), ("ampacity.dev/no", None)]))?;
     let Object::Job(resumed) = &resumed else { return Err("no Job".into()) };
-    same(&(resumed.suspended, resumed.annotations.clone()), &(false, facts.annotations))?;
+    let stands = (resumed.suspended, resumed.node_selector.clone(), resumed.annotations.clone());
+    same(&stands, &(false, pool("h100"), facts.annotations))?;
     client.until(
         end,
-        "the Job to be shown as resumed",
-        |c| matches!(c.objects.get(&key), Some(Object::Job(job)) if !job.suspended),
-    )
+        "the Job to be shown as resumed and started",
+        |c| matches!(c.objects.get(&key), Some(Object::Job(job)) if !job.suspended && job.started),
+    )?;
+    // Where the pods of a Job that has started may run is settled.
+    client.refused(end, write(&shown.uid, Some(true), &[])).map(drop)
 }
 
 /// Puts a node without GPUs, not ready, and waits until it is shown.
@@ -255,7 +260,13 @@ fn missing(end: &mut dyn End) -> Outcome {
             status: Box::new(Status::PowerBudget(PowerBudgetStatus::default())),
             revision: None,
         },
-        Write::Job { job: named(Kind::Job), uid: uid.clone(), suspend: Some(true), annotations: BTreeMap::new() },
+        Write::Job {
+            job: named(Kind::Job),
+            uid: uid.clone(),
+            suspend: Some(true),
+            node_selector: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        },
         Write::NotePod {
             pod: named(Kind::Pod),
             uid: uid.clone(),

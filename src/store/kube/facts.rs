@@ -86,9 +86,11 @@ impl Shown for Job {
             uid: meta.uid.unwrap_or_default(),
             lease: labels.get(LEASE_LABEL).cloned().unwrap_or_default(),
             suspended: spec.suspend.unwrap_or(false),
+            started: status.start_time.is_some(),
             parallelism: count(spec.parallelism.or(Some(1))),
             gpus_per_pod: spec.template.spec.as_ref().map_or(0, gpus),
             grace: grace(spec.template.spec.as_ref()),
+            node_selector: spec.template.spec.and_then(|spec| spec.node_selector).unwrap_or_default(),
             active: count(status.active),
             terminating: count(status.terminating),
             finished: status.conditions.unwrap_or_default().iter().any(ended),
@@ -218,8 +220,9 @@ mod tests {
                 "labels": {"ampacity.dev/lease": "llm", "kueue.x-k8s.io/queue-name": "q"},
                 "annotations": {"ampacity.dev/checkpoint-done": "3", "other": "x"}},
             "spec": {"suspend": true, "parallelism": 2, "template": {"spec":
-                {"containers": [container, container], "terminationGracePeriodSeconds": 900}}},
-            "status": {"active": 2, "terminating": 1, "conditions": [{"type": "Failed", "status": "True"}]},
+                {"containers": [container, container], "terminationGracePeriodSeconds": 900,
+                    "nodeSelector": {"ampacity.dev/pool": "h100"}}}},
+            "status": {"startTime": "2026-12-01T12:00:00Z", "active": 2, "terminating": 1, "conditions": [{"type": "Failed", "status": "True"}]},
         });
         let facts = JobFacts {
             namespace: "tenant-a".into(),
@@ -227,6 +230,8 @@ mod tests {
             uid: "u".into(),
             lease: "llm".into(),
             suspended: true,
+            started: true,
+            node_selector: [("ampacity.dev/pool".into(), "h100".into())].into(),
             parallelism: 2,
             gpus_per_pod: 8,
             grace: Span::seconds(900),

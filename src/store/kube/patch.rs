@@ -96,12 +96,27 @@ pub(super) fn new_lease(facts: &LeadershipFacts) -> serde_json::Result<Lease> {
 }
 
 /// A Job's switch and our annotations, on this UID alone.
-pub(super) fn job_patch(uid: &str, suspend: Option<bool>, annotations: &BTreeMap<String, Option<String>>) -> Value {
-    let mut body = json!({"metadata": {"uid": uid, "annotations": annotations}});
-    if let (Some(suspend), Some(map)) = (suspend, body.as_object_mut()) {
-        map.insert("spec".into(), json!({ "suspend": suspend }));
+pub(super) fn job_patch(
+    uid: &str,
+    suspend: Option<bool>,
+    node_selector: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, Option<String>>,
+) -> Value {
+    let mut body = note_patch(uid, annotations);
+    let mut spec = Map::new();
+    spec.extend(suspend.map(|suspend| ("suspend".into(), suspend.into())));
+    if !node_selector.is_empty() {
+        spec.insert("template".into(), json!({"spec": {"nodeSelector": node_selector}}));
+    }
+    if let Some(map) = body.as_object_mut().filter(|_| !spec.is_empty()) {
+        map.insert("spec".into(), spec.into());
     }
     body
+}
+
+/// Our annotations on an object of this UID.
+pub(super) fn note_patch(uid: &str, annotations: &BTreeMap<String, Option<String>>) -> Value {
+    json!({"metadata": {"uid": uid, "annotations": annotations}})
 }
 
 /// A node on which nothing new is to start, marked as ours; or on which it may again.

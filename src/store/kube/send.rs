@@ -1,7 +1,7 @@
 //! One write as requests, and what the API server's answer means.
 
 use super::facts::Shown;
-use super::patch::{cordon_patch, job_patch, lease_patch, new_lease, order_patch, put, statement_patch};
+use super::patch::{cordon_patch, job_patch, lease_patch, new_lease, note_patch, order_patch, put, statement_patch};
 use crate::api::{
     AGENT_MANAGER, BUDGET_FINALIZER, ComputeLease, ControllableLoad, GROUP, GpuPool, GridEvent, LOAD_FINALIZER,
     LeaseClass, Lockout, MiningFleet, OPERATOR_MANAGER, PowerBudget, REPORT_MANAGER, VERSION,
@@ -85,14 +85,14 @@ impl Sender {
             }
             Write::Status { key, status, revision } => self.status(&key, *status, revision.as_deref()).await,
             Write::Lead { facts, revision } => self.lead(&facts, revision.as_deref()).await,
-            Write::Job { job, uid, suspend, annotations } => {
+            Write::Job { job, uid, suspend, node_selector, annotations } => {
                 let api: Api<Job> = self.within(job.namespace.as_deref());
-                let patch = job_patch(&uid, suspend, &annotations);
+                let patch = job_patch(&uid, suspend, &node_selector, &annotations);
                 self.merge(&api, &job, OPERATOR_MANAGER, &patch).await.map_err(another_one)
             }
             Write::NotePod { pod, uid, annotations } => {
                 let api: Api<Pod> = self.within(pod.namespace.as_deref());
-                let patch = job_patch(&uid, None, &annotations);
+                let patch = note_patch(&uid, &annotations);
                 self.merge(&api, &pod, OPERATOR_MANAGER, &patch).await.map_err(another_one)
             }
             Write::DeletePod { pod, uid, grace } => self.delete_pod(&pod, uid, grace).await,

@@ -66,11 +66,17 @@ pub(super) fn target(write: &Write) -> Option<Key> {
     }
 }
 
-/// What safety waits for goes first: orders and statements, the leadership, the Jobs and pods that a shed stops.
+/// What safety and notices wait for goes first: orders and statements, the leadership, the Jobs and pods that a shed
+/// stops, and what tells a pod of its deadline.
 pub(super) const fn is_urgent(write: &Write) -> bool {
     matches!(
         write,
-        Write::Order { .. } | Write::State { .. } | Write::Lead { .. } | Write::Job { .. } | Write::DeletePod { .. }
+        Write::Order { .. }
+            | Write::State { .. }
+            | Write::Lead { .. }
+            | Write::Job { .. }
+            | Write::NotePod { .. }
+            | Write::DeletePod { .. }
     )
 }
 
@@ -266,6 +272,14 @@ mod tests {
         }
         let next: Vec<u64> = (0..REST_AT_ONCE as u64).map(|at| at + REST_AT_ONCE as u64).collect();
         assert_eq!(ids(&drain(&mut lanes)), next, "none is lost");
+    }
+
+    #[test]
+    fn a_pod_hears_of_its_notice_before_the_reports_that_wait() {
+        let pod = Key::namespaced(Kind::Pod, "n", "trainer");
+        let note = Write::NotePod { pod, uid: "u".into(), annotations: BTreeMap::new() };
+        let mut lanes = lanes(vec![finalizer("a"), note, order("b")], Instant::now());
+        assert_eq!(ids(&drain(&mut lanes)), [1, 2, 0]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod apply;
 mod faults;
+mod rules;
 mod server;
 
 pub use super::Filter;

@@ -1,5 +1,6 @@
 //! What counts, where less would be convenient: each of these is what a leader might forget.
 
+use super::shouts::shout;
 use super::*;
 
 #[test]
