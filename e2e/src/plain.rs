@@ -29,7 +29,7 @@ use crate::proxy::FaultProxy;
 use crate::wait::until;
 
 /// The API server is ready about two seconds after its start; other work on the machine may slow it.
-const START_LIMIT: Duration = Duration::from_secs(90);
+const START_LIMIT: Duration = Duration::from_secs(180);
 /// A port that was free may be taken before its part binds it; a whole new start draws others.
 const TRIES: u32 = 3;
 

@@ -23,7 +23,7 @@ use ampacity_core::units::{Span, Time};
 use install::Installer;
 use kube::{Client, Config, ResourceExt};
 use line::{LiveStore, SharedLine};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Weak;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,9 +59,6 @@ pub struct Live {
     cache: Cache,
     tenants: Tenants,
     nodes: Vec<Node>,
-    pools: BTreeMap<String, BTreeMap<String, String>>,
-    classes: BTreeMap<String, String>,
-    leases: BTreeMap<(String, String), String>,
     applied: BTreeSet<Key>,
     tick: u64,
     began: Instant,
@@ -98,9 +95,6 @@ impl Live {
             cache: Cache::default(),
             tenants: Tenants::new(setting.plant.clone()),
             nodes: setting.nodes.clone(),
-            pools: BTreeMap::new(),
-            classes: BTreeMap::new(),
-            leases: BTreeMap::new(),
             applied: BTreeSet::new(),
             tick: 0,
             began: Instant::now(),
@@ -135,32 +129,6 @@ impl Live {
         let bounded = async { tokio::time::timeout(PEOPLE_WAIT, request).await };
         let late = |_| format!("the API server did not answer within {} s", PEOPLE_WAIT.as_secs());
         self.runtime.block_on(bounded).map_err(late)?
-    }
-
-    /// Keeps what Jobs are made from.
-    fn note(&mut self, object: &Manifest) {
-        match object {
-            Manifest::GpuPool(pool) => {
-                self.pools.insert(pool.name_any(), pool.spec.node_labels.clone());
-            }
-            Manifest::LeaseClass(class) => {
-                if let Some(pool) = &class.spec.pool {
-                    self.classes.insert(class.name_any(), pool.clone());
-                }
-            }
-            Manifest::ComputeLease(lease) => {
-                let key = (lease.namespace().unwrap_or_default(), lease.name_any());
-                self.leases.insert(key, lease.spec.class_name.clone());
-            }
-            _ => {}
-        }
-    }
-
-    /// The node labels of the pool that a lease's class is over.
-    fn selector(&self, namespace: &str, lease: &str) -> BTreeMap<String, String> {
-        let class = self.leases.get(&(namespace.to_owned(), lease.to_owned()));
-        let pool = class.and_then(|class| self.classes.get(class));
-        pool.and_then(|pool| self.pools.get(pool)).cloned().unwrap_or_default()
     }
 }
 
@@ -201,7 +169,6 @@ impl Ground for Live {
     }
 
     fn apply(&mut self, object: Manifest) -> Result<(), String> {
-        self.note(&object);
         self.wait(self.installer.apply(&object))?;
         self.applied.insert(install::key(&object));
         Ok(())
@@ -221,8 +188,7 @@ impl Ground for Live {
     }
 
     fn submit(&mut self, job: &Submission<'_>) -> Result<(), String> {
-        let selector = self.selector(job.namespace, job.lease);
-        self.wait(self.installer.submit(job, job.pods(&self.nodes), &selector))?;
+        self.wait(self.installer.submit(job, job.pods(&self.nodes)))?;
         self.tenants.submitted(Key::namespaced(Kind::Job, job.namespace, job.name), Work::new(job.gpu_hours));
         Ok(())
     }

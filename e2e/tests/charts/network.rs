@@ -143,7 +143,7 @@ fn lets(
 
 /// The objects of a rendered chart.
 fn objects(rendered: &str) -> Result<Vec<Value>> {
-    let all = serde_yaml::Deserializer::from_str(rendered).map(|one| serde::Deserialize::deserialize(one));
+    let all = serde_yaml::Deserializer::from_str(rendered).map(serde::Deserialize::deserialize);
     let all: Vec<Value> = all.collect::<Result<_, _>>()?;
     Ok(all.into_iter().filter(Value::is_object).collect())
 }
@@ -185,6 +185,7 @@ fn network_policies_let_through_what_operators_and_agents_need_and_nothing_else(
     let template_of = |object: &Value| object.pointer("/spec/template").cloned().context("a template");
     let operator = template_of(named("Deployment", "ampacity-operator")?)?;
     let gpu = template_of(named("DaemonSet", "ampacity-gpu-agent")?)?;
+    let uninstall = template_of(named("Job", "ampacity-uninstall-check")?)?;
     // By what the chart tells the operator, as the operator makes it.
     let options = PodOptions {
         image: "localhost/ampacity:0.1.0".into(),
@@ -201,14 +202,15 @@ fn network_policies_let_through_what_operators_and_agents_need_and_nothing_else(
         Pod::own("operator", &operator)?,
         Pod::own("gpu", &gpu)?,
         Pod::own("miner", &miner)?,
+        Pod::own("uninstall", &uninstall)?,
         prometheus,
         Pod::other("dns", "kube-system", &[("dns", 53), ("dns-tcp", 53), ("metrics", 9153)]),
         Pod::other("tenant", "tenant-a", &[("web", 80)]),
     ];
     let policies: Vec<Value> =
         all.iter().filter(|one| one.get("kind") == Some(&json!("NetworkPolicy"))).cloned().collect();
-    assert_eq!(policies.len(), 3);
-    let ours = ["operator", "gpu", "miner"];
+    assert_eq!(policies.len(), 4);
+    let ours = ["operator", "gpu", "miner", "uninstall"];
     let to_or_from_ours = |line: &&String| {
         ours.iter().any(|own| line.starts_with(&format!("{own} ")) || line.contains(&format!("-> {own}:")))
     };
@@ -230,6 +232,9 @@ fn network_policies_let_through_what_operators_and_agents_need_and_nothing_else(
         "prometheus -> gpu:http",
         "prometheus -> miner:http",
         "prometheus -> operator:http",
+        "uninstall -> dns:dns",
+        "uninstall -> dns:dns-tcp",
+        "uninstall -> the API server",
     ];
     assert_eq!(found, wanted);
     Ok(())

@@ -159,7 +159,8 @@ pub(crate) async fn slow(site: &mut Site<'_>) -> Result<()> {
     figure("slow_api_server_price_to_shed", before(shed, dear)?.as_secs_f64(), "seconds");
     let writes = site.orders.writes(dear);
     figure("slow_api_server_orders_written", writes as f64, "writes");
-    ensure!(site.orders.epoch() == epoch && site.operator(leader)?.part.ended().is_none(), "{scene}: it lost the lead");
+    site.led_on(scene, epoch)?;
+    ensure!(site.operator(leader)?.part.ended().is_none(), "{scene}: it ended");
     site.held(scene)
 }
 
@@ -215,7 +216,9 @@ pub(crate) async fn restored_by_the_runbook(site: &mut Site<'_>) -> Result<()> {
     let epoch = site.orders.epoch();
     for operator in &site.operators {
         operator.part.terminate()?;
-        ensure!(ended(&operator.part).await?.0 == Some(0), "{scene}: {} did not stop", operator.name);
+        // One that could not renew in time, on a busy machine, has stopped by itself.
+        let (code, said) = ended(&operator.part).await?;
+        ensure!(matches!(code, Some(0 | 3)), "{scene}: {} did not stop: {code:?} {said}", operator.name);
     }
     plain.part(Program::ApiServer)?.kill()?;
     let folder = plain.restored(&file, BUMP).await?;

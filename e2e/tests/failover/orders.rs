@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use tokio::task::JoinSet;
 
-/// A look so often: the error of every time that is measured by it, and a tenth of a turn of the loop that orders. Five
+/// A look so often: the error of every time that is measured by it, and a tenth of a turn of the loop that orders. Several
 /// sites are looked at side by side.
 const EVERY: Duration = Duration::from_millis(100);
 /// A look that takes longer is given up: the API server may be frozen.
@@ -72,6 +72,13 @@ impl Orders {
     /// The orders of every load, as they stand.
     pub(crate) fn now(&self) -> BTreeMap<String, Order> {
         lock(&self.kept).last.clone()
+    }
+
+    /// The last orders of epochs up to this.
+    pub(crate) fn under(&self, epoch: i64) -> BTreeMap<String, Order> {
+        let kept = lock(&self.kept);
+        let of = kept.orders.iter().filter(|order| order.epoch <= epoch);
+        of.map(|order| (order.load.clone(), order.clone())).collect()
     }
 
     /// The highest epoch that any order bears.
@@ -175,14 +182,14 @@ impl Kept {
 }
 
 /// The median and the worst of times.
-pub(crate) fn median_and_worst(name: &str, mut times: Vec<Duration>) -> Result<Duration> {
+pub(crate) fn median_and_worst(name: &str, mut times: Vec<Duration>) -> Result<()> {
     times.sort_unstable();
     let (median, worst) = (times.get(times.len() / 2), times.last());
     let (median, worst) = median.zip(worst).context("no times")?;
     figure(&format!("{name}_median"), median.as_secs_f64(), "seconds");
     figure(&format!("{name}_worst"), worst.as_secs_f64(), "seconds");
     figure(&format!("{name}_repetitions"), times.len() as f64, "times");
-    Ok(*worst)
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

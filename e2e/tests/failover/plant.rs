@@ -3,12 +3,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ampacity::api::{Lockout, PowerBudget};
 use ampacity_e2e::bench::linked::{flags, is_linked, mounted, runs};
-use ampacity_e2e::bench::{Bench, MINERS, PROVED_WITHIN, SITE, SOON, ceiling, ended, fleet_and_pool, load, price};
+use ampacity_e2e::bench::{
+    Bench, MINERS, PROVED_WITHIN, SITE, SOON, ceiling, ended, fleet_and_pool, load, price, told,
+};
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{FaultProxy, Test, definitions, until};
@@ -51,6 +54,19 @@ const LAST_WORDS: usize = 40;
 /// Orders rest for so long, and the site is at rest.
 const REST: Duration = Duration::from_secs(4);
 pub(crate) const IMAGE: &str = "registry.example/ampacity:1";
+
+/// Something came later, or was given up sooner, than on a machine that has time for it. Limits that are passed and
+/// orders that fall are never this.
+#[derive(Debug)]
+pub(crate) struct Late(pub(crate) String);
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Late {}
 
 /// An operator and its own way to the API server.
 pub(crate) struct Operator {
@@ -304,9 +320,21 @@ impl<'a> Site<'a> {
         high.map(|order| order.load.clone()).collect()
     }
 
-    /// Containers' setpoints together, W.
-    pub(crate) fn ordered(&self) -> i64 {
-        self.orders.now().values().filter(|order| order.load != NODE).map(|order| order.setpoint).sum()
+    /// What the containers' agents were told to stay under, over the link too, W.
+    pub(crate) async fn told(&self) -> Result<BTreeMap<String, i64>> {
+        let mut all = BTreeMap::new();
+        for agent in self.agents.iter().filter(|agent| agent.load != NODE) {
+            all.insert(agent.load.to_owned(), told(agent.port).await?);
+        }
+        Ok(all)
+    }
+
+    /// Containers' last setpoints of epochs up to this, or what they were `told` where that is less: a shed that was
+    /// shouted may never have been written. Together, W.
+    pub(crate) fn ordered_under(&self, epoch: i64, told: &BTreeMap<String, i64>) -> i64 {
+        let orders = self.orders.under(epoch);
+        let of = |(load, told): (&String, &i64)| orders.get(load).map_or(0, |order| order.setpoint.min(*told));
+        told.iter().map(of).sum()
     }
 
     /// Waits until every container is ordered to its low step at most, and draws no more.
@@ -330,6 +358,18 @@ impl<'a> Site<'a> {
             ensure!(of.len() <= most, "{scene}: {name} was told {of:?} within {during:?}");
         }
         Ok(changed.len())
+    }
+
+    /// How long something took that must take no longer than `within`, but for what the machine stood still meanwhile.
+    pub(crate) fn in_time(&self, scene: &str, from: Instant, until: Instant, within: Duration) -> Result<Duration> {
+        let (took, stalled) = (before(until, from)?, self.truth.stalled(from, until));
+        let said = format!("{scene}: {took:?}, of which the machine stood still for {stalled:?}");
+        if took <= within + stalled { Ok(took) } else { Err(Late(said).into()) }
+    }
+
+    /// Nobody led anew since `epoch`. Who cannot renew in time stops leading, on a busy machine too.
+    pub(crate) fn led_on(&self, scene: &str, epoch: i64) -> Result<()> {
+        if self.orders.epoch() == epoch { Ok(()) } else { Err(Late(format!("{scene}: the lead was lost")).into()) }
     }
 
     /// What must hold in every scene.

@@ -111,6 +111,15 @@ impl Truth {
         within.map(|sample| sample.watts.iter().sum()).min().unwrap_or_default()
     }
 
+    /// How long the machine kept this sampler from its samples between two moments: it does next to nothing, so nobody
+    /// else ran then either.
+    pub(crate) fn stalled(&self, from: Instant, until: Instant) -> Duration {
+        let kept = lock(&self.kept);
+        let within = kept.samples.iter().map(|sample| sample.at).filter(|at| from <= *at && *at <= until);
+        let at: Vec<Instant> = within.collect();
+        at.iter().zip(at.iter().skip(1)).map(|(a, b)| (*b - *a).saturating_sub(2 * EVERY)).sum()
+    }
+
     /// How often a load's limiters were changed since, as far as samples tell.
     pub(crate) fn moves(&self, load: &str, since: Instant) -> usize {
         let Some(place) = self.devices.iter().position(|devices| devices.name == load) else { return 0 };

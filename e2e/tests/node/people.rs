@@ -93,10 +93,10 @@ pub(super) async fn stop_and_start(test: &Test) -> Result<()> {
     let (plain, started) = (test.plain()?, Instant::now());
     let deployment = "deployment/ampacity-operator";
     let orders = setpoints(test).await?;
-    kubectl(test, &["scale", "-n", NAMESPACE, deployment, "--replicas=0"])?;
+    test.kubectl(&["scale", "-n", NAMESPACE, deployment, "--replicas=0"])?;
     until("no operator to be left", SOON, async || {
         let of = ["get", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator", "-o", "name"];
-        Ok(kubectl(test, &of)?.is_empty().then_some(()))
+        Ok(test.kubectl(&of)?.is_empty().then_some(()))
     })
     .await?;
     let kubelet = plain.part(Program::Kubelet)?;
@@ -111,8 +111,8 @@ pub(super) async fn stop_and_start(test: &Test) -> Result<()> {
     .await?;
     assert_eq!((setpoints(test).await?, limiters(plain.folder())?), (orders.clone(), held), "nobody changes anything");
     kubelet.start_again()?;
-    kubectl(test, &["scale", "-n", NAMESPACE, deployment, "--replicas=1"])?;
-    kubectl(test, &["rollout", "status", "-n", NAMESPACE, deployment, "--timeout=240s"])?;
+    test.kubectl(&["scale", "-n", NAMESPACE, deployment, "--replicas=1"])?;
+    test.kubectl(&["rollout", "status", "-n", NAMESPACE, deployment, "--timeout=240s"])?;
     let leases: Api<Lease> = Api::namespaced(test.admin(), NAMESPACE);
     until("an operator to lead again", SOON, async || {
         let holder = leases.get(LEADERSHIP_NAME).await?.spec.and_then(|spec| spec.holder_identity);

@@ -113,7 +113,9 @@ pub(super) async fn works(client: &Client, namespace: &str) -> Result<()> {
     until(&format!("the Job of {namespace} to run"), PROVED_WITHIN, async || {
         let pods = pods.list(&ListParams::default().labels("job-name=train")).await?.items;
         let running = pods.iter().filter(|pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"));
-        ensure!(running.count() == 2, "{:?}", leases.get("train").await?.status);
+        let waits = pods.iter().filter_map(|pod| pod.status.as_ref()?.conditions.as_ref()?.first()?.message.as_deref());
+        let waits: Vec<&str> = waits.collect();
+        ensure!(running.count() == 2, "pods: {waits:?}; lease: {:?}", leases.get("train").await?.status);
         Ok(Some(()))
     })
     .await
@@ -265,7 +267,7 @@ pub(super) fn lease(name: &str, gpus: i32, hours: i64) -> Result<ComputeLease> {
     }))?)
 }
 
-/// A Job under a lease as a tenant writes it.
+/// A Job under a lease as a tenant writes it: for nodes that are not the lease's, which the operator does not leave so.
 pub(super) fn job(name: &str, lease: &str, pods: i32, gpus: i32) -> Result<Job> {
     let labels = json!({"ampacity.dev/lease": lease});
     let container =
@@ -275,6 +277,7 @@ pub(super) fn job(name: &str, lease: &str, pods: i32, gpus: i32) -> Result<Job> 
         "spec": {"suspend": true, "parallelism": pods, "completions": pods, "template": {
             "metadata": {"labels": labels},
             "spec": {"restartPolicy": "Never", "containers": [container],
+                     "nodeSelector": {"nvidia.com/gpu.present": "elsewhere"},
                      "tolerations": [{"key": "ampacity.dev/leased", "operator": "Exists"}]},
         }},
     }))?)

@@ -253,13 +253,8 @@ impl Installer {
         made(nodes.create(&PostParams::default(), &node).await).map_err(said(&what))
     }
 
-    /// A tenant submits a Job, suspended: `pods.1` pods of `pods.0` GPUs each, on nodes of the pool.
-    pub(super) async fn submit(
-        &self,
-        job: &Submission<'_>,
-        pods: (u32, u32),
-        selector: &BTreeMap<String, String>,
-    ) -> Result<(), String> {
+    /// A tenant submits a Job, suspended: `pods.1` pods of `pods.0` GPUs each. On which nodes is the operator's to say.
+    pub(super) async fn submit(&self, job: &Submission<'_>, pods: (u32, u32)) -> Result<(), String> {
         self.namespace(job.namespace).await?;
         let labels = json!({LEASE_LABEL: job.lease, MARK: "true"});
         let manifest = json!({
@@ -270,7 +265,6 @@ impl Installer {
                     "metadata": {"labels": {LEASE_LABEL: job.lease}},
                     "spec": {
                         "restartPolicy": "Never",
-                        "nodeSelector": selector,
                         "tolerations": [{"key": FAKE_NODE, "operator": "Exists"}],
                         "containers": [{
                             "name": "train", "image": "none",

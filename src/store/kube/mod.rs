@@ -4,6 +4,7 @@
 
 mod facts;
 mod patch;
+mod refused;
 mod send;
 mod watch;
 mod writer;
@@ -12,6 +13,7 @@ pub use facts::{EPOCH_ANNOTATION, LINK_ANNOTATION};
 
 use super::{Answer, Filter, Key, Kind, Object, Refusal, Seen, Store, TIMEOUT, UNDER_WAY_MAX, Write, WriteId};
 use kube::{Client, Config};
+use refused::Refused;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -80,6 +82,7 @@ pub struct KubeStore {
     uids: BTreeMap<Key, String>,
     writes: u64,
     written: Vec<Written>,
+    refused: Refused,
     wake: Arc<Notify>,
     /// Ends the watches when this is dropped. The writer ends by itself, after what was handed over is answered.
     _tasks: JoinSet<()>,
@@ -120,6 +123,7 @@ impl KubeStore {
             uids: BTreeMap::new(),
             writes: 0,
             written: Vec::new(),
+            refused: Refused::default(),
             wake,
             _tasks: tasks,
         }
@@ -180,6 +184,11 @@ impl KubeStore {
             let write = entry.remove();
             self.events -= usize::from(write.event);
             self.resting -= usize::from(write.rests);
+            if let Answer::Refused(refusal) = &answer
+                && let Some(told) = self.refused.told(write.object.as_ref(), refusal, Instant::now())
+            {
+                tracing::warn!("{told}");
+            }
             if let Answer::Accepted(object) = &mut answer {
                 if write.outdated {
                     *object = None;
