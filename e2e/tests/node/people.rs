@@ -92,6 +92,13 @@ async fn read_back(test: &Test) -> Result<BTreeMap<String, Timestamp>> {
 pub(super) async fn stop_and_start(test: &Test) -> Result<()> {
     let (plain, started) = (test.plain()?, Instant::now());
     let deployment = "deployment/ampacity-operator";
+    // Miners are woken one after another: until the last is, agents rightly go on changing their devices.
+    until("every miner to be awake, as ordered", SOON, async || {
+        let held = Value::from_iter(limiters(plain.folder())?).to_string();
+        ensure!(!held.contains("Asleep"), "{held}");
+        Ok(Some(()))
+    })
+    .await?;
     let orders = setpoints(test).await?;
     test.kubectl(&["scale", "-n", NAMESPACE, deployment, "--replicas=0"])?;
     until("no operator to be left", SOON, async || {
