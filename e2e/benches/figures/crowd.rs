@@ -1,6 +1,6 @@
-//! Every agent of a site in one process: the real `Agent` with simulated devices and a TLS link of its own each, behind
-//! one client of the API server, so that what is measured is the operator's work and the API server's, not a thousand
-//! processes.
+//! Every agent of a site in one process: the real `Agent` with simulated devices and a TLS link of its own each. One
+//! client of the API server watches for all of them and some twenty write for them, so that what is measured is the
+//! operator's work and the API server's, not a thousand processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ use tokio::time::MissedTickBehavior;
 /// Each agent turns once a second; a tenth of them at a time.
 const TURN: Duration = Duration::from_millis(100);
 const TURNS: usize = 10;
+/// So many agents write through one client: it has 32 requests under way at most, and each agent one or two.
+const TO_A_CLIENT: usize = 64;
 
 /// What one agent is made of.
 pub(crate) struct Recruit {
@@ -82,8 +84,14 @@ impl Crowd {
         for (at, recruit) in all.into_iter().enumerate() {
             members.push(Member::new(at, recruit, namespace, tree, folder, &wakes)?);
         }
-        let store = KubeStore::connect(client, namespace, Filter::All);
-        tokio::spawn(run(members, store, woken, told.clone()));
+        // What a hand watches is one load, and not looked at.
+        let hands = members.chunks(TO_A_CLIENT).filter_map(|some| {
+            let load = Key::namespaced(Kind::ControllableLoad, namespace, &some.first()?.load);
+            Some(KubeStore::connect(client.clone(), namespace, Filter::Load(load)))
+        });
+        let hands = hands.collect();
+        let eyes = KubeStore::connect(client, namespace, Filter::All);
+        tokio::spawn(run(members, (eyes, hands), woken, told.clone()));
         Ok(Self { told })
     }
 
@@ -93,7 +101,10 @@ impl Crowd {
     }
 }
 
-/// An agent's end of the store that all share.
+/// A write by its client and its number there, and whose it is.
+type Answers = BTreeMap<(usize, WriteId), (usize, WriteId)>;
+
+/// An agent's end of the store that many share.
 #[derive(Default)]
 struct Desk {
     seen: Vec<Seen>,
@@ -190,13 +201,13 @@ impl Member {
 
 async fn run(
     mut members: Vec<Member>,
-    mut store: KubeStore,
+    (mut eyes, mut hands): (KubeStore, Vec<KubeStore>),
     mut wakes: mpsc::UnboundedReceiver<(usize, Instant)>,
     told: Arc<Mutex<Told>>,
 ) {
     let by_load: BTreeMap<String, usize> = members.iter().enumerate().map(|(at, m)| (m.load.clone(), at)).collect();
     let mut clock = SystemClock::default();
-    let mut answers: BTreeMap<WriteId, (usize, WriteId)> = BTreeMap::new();
+    let mut answers = Answers::new();
     let mut tick = tokio::time::interval(TURN);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut turn = 0;
@@ -207,14 +218,23 @@ async fn run(
                 turn = (turn + 1) % TURNS;
                 due.extend((turn..members.len()).step_by(TURNS));
             }
-            () = store.notified() => {}
+            () = eyes.notified() => {}
             Some((at, when)) = wakes.recv() => woken(&mut members, at, when, &mut due),
         }
         while let Ok((at, when)) = wakes.try_recv() {
             woken(&mut members, at, when, &mut due);
         }
-        for seen in store.poll() {
-            deliver(seen, &mut members, &by_load, &mut answers, &told, &mut due);
+        for seen in eyes.poll() {
+            deliver(seen, &mut members, &by_load, &told, &mut due);
+        }
+        for (hand, store) in hands.iter_mut().enumerate() {
+            for seen in store.poll() {
+                let Seen::Answer(id, answer) = seen else { continue };
+                let Some((at, local)) = answers.remove(&(hand, id)) else { continue };
+                let Some(member) = members.get_mut(at) else { continue };
+                member.desk.seen.push(Seen::Answer(local, answer));
+                due.insert(at);
+            }
         }
         let now = clock.now();
         for at in due {
@@ -228,7 +248,9 @@ async fn run(
                 told.heard.entry(member.load.clone()).or_insert(when);
             }
             for (local, write) in member.desk.writes.drain(..) {
-                answers.insert(store.submit(write), (at, local));
+                let hand = at / TO_A_CLIENT;
+                let Some(store) = hands.get_mut(hand) else { continue };
+                answers.insert((hand, store.submit(write)), (at, local));
             }
         }
         let linked = members.iter().filter(|member| member.ear.is_up()).count();
@@ -283,16 +305,11 @@ fn deliver(
     seen: Seen,
     members: &mut [Member],
     by_load: &BTreeMap<String, usize>,
-    answers: &mut BTreeMap<WriteId, (usize, WriteId)>,
     told: &Mutex<Told>,
     due: &mut BTreeSet<usize>,
 ) {
     let of = |key: &Key| by_load.get(&*key.name).copied().filter(|_| key.kind == Kind::ControllableLoad);
     let (at, seen) = match seen {
-        Seen::Answer(id, answer) => match answers.remove(&id) {
-            Some((at, local)) => (Some(at), Seen::Answer(local, answer)),
-            None => return,
-        },
         Seen::Object(Object::Leadership(facts)) => {
             for member in members.iter_mut() {
                 member.desk.seen.push(Seen::Object(Object::Leadership(facts.clone())));

@@ -216,6 +216,11 @@ pub(crate) async fn node_lost(site: &mut Site<'_>) -> Result<()> {
     })
     .await?;
     let drawn = site.truth.now().get(NODE).copied().unwrap_or_default();
+    // A status is written at most every ten seconds: what it says may be what was counted before.
+    until("the budget to say what is counted for it", SOON, async || {
+        Ok((bound(site, "hall-b").await? >= drawn).then_some(()))
+    })
+    .await?;
     let agent = site.agents.iter().find(|agent| agent.load == NODE).context("no agent")?;
     agent.part.freeze()?;
     Api::<Node>::all(site.test.admin()).delete(NODE_NAME, &DeleteParams::default()).await?;
