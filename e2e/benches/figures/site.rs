@@ -89,7 +89,16 @@ where
             making.join_next().await.context("nothing is made")???;
         }
         let api = api.clone();
-        making.spawn(async move { api.create(&PostParams::default(), &one).await.map(drop) });
+        making.spawn(async move {
+            // A connection that the API server closes at that moment is no answer: once more, on another.
+            match api.create(&PostParams::default(), &one).await {
+                Err(kube::Error::Service(_)) => match api.create(&PostParams::default(), &one).await {
+                    Err(kube::Error::Api(said)) if said.code == 409 => Ok(()),
+                    again => again.map(drop),
+                },
+                made => made.map(drop),
+            }
+        });
     }
     while let Some(done) = making.join_next().await {
         done??;

@@ -78,6 +78,18 @@ async fn ordered(
     .await
 }
 
+/// Waits until no setpoint has changed for a minute: machines boot for minutes, and what they do not draw yet is given
+/// to others and back.
+async fn at_rest(crowd: &Crowd) -> Result<BTreeMap<String, (i64, Instant)>> {
+    until("setpoints to rest", PATIENCE, async || {
+        let now = setpoints(crowd);
+        let last = now.values().map(|(_, at)| *at).max().context("no setpoints")?;
+        ensure!(last.elapsed() >= STEADY, "one changed {:.0} s ago", last.elapsed().as_secs_f64());
+        Ok(Some(now))
+    })
+    .await
+}
+
 fn after(from: Instant, all: impl Iterator<Item = Instant>) -> Vec<f64> {
     all.map(|at| at.saturating_duration_since(from).as_secs_f64()).collect()
 }
@@ -193,9 +205,7 @@ pub(crate) async fn suspensions(
 
 /// What all of it costs while prices move and nothing comes of it.
 async fn steady(site: &Site, crowd: &Crowd, operator: &Part, port: u16) -> Result<Vec<Row>> {
-    // What came before is carried out and written down.
-    tokio::time::sleep(QUIET).await;
-    let before = setpoints(crowd);
+    let before = at_rest(crowd).await?;
     let (from, own_from) = (Spent::by_now(site, operator).await?, metric(port, "ampacity_writes_total").await?);
     let etcd = Etcd::by_now(&site.plain).await?;
     let began = Instant::now();
