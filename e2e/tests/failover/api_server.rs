@@ -213,13 +213,14 @@ pub(crate) async fn restored_by_the_runbook(site: &mut Site<'_>) -> Result<()> {
     let scene = "an etcd that is restored by the runbook";
     let plain = site.test.plain()?;
     let file = backed_up_and_moved(site).await?;
-    let epoch = site.orders.epoch();
     for operator in &site.operators {
         operator.part.terminate()?;
         // One that could not renew in time, on a busy machine, has stopped by itself.
         let (code, said) = ended(&operator.part).await?;
         ensure!(matches!(code, Some(0 | 3)), "{scene}: {} did not stop: {code:?} {said}", operator.name);
     }
+    // The second may have led for a moment, after the first gave the lead back.
+    let epoch = site.orders.epoch();
     plain.part(Program::ApiServer)?.kill()?;
     let folder = plain.restored(&file, BUMP).await?;
     plain.swap_etcd(&folder)?;
