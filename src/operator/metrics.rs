@@ -4,6 +4,7 @@ use super::Operator;
 use super::leader::Standing;
 use super::reason::word;
 use super::site::Site;
+use super::tables::Tables;
 use crate::market::Point;
 use ampacity_core::guard::LoadId;
 use ampacity_core::plan::{Plan, Reason};
@@ -261,6 +262,8 @@ impl Metrics {
     fn nodes(&self, site: &Site, elapsed_seconds: f64, now: Time) {
         let Some(ledger) = &site.ledger else { return };
         let (sums, headroom) = (ledger.sums(now), ledger.headroom(now));
+        let metered = site.tables.iter().flat_map(Tables::metered);
+        let stale: BTreeMap<usize, Span> = metered.map(|(node, stale)| (node.index(), stale)).collect();
         for (at, node) in ledger.tree().nodes().iter().enumerate() {
             let label = OfNode { site: site.name.clone(), node: node.name.clone() };
             let set = |family: &Family<OfNode, Gauge>, watts: Option<Watts>| {
@@ -275,8 +278,8 @@ impl Metrics {
             set(&self.bound, sums.get(at).copied());
             set(&self.headroom, headroom.get(at).copied());
             set(&self.measured, measured);
-            if let Some(stale_seconds) = site.meter_stale_seconds(at) {
-                let fresh = reading.is_some_and(|r| now.since(r.time) <= Span::seconds(stale_seconds));
+            if let Some(stale) = stale.get(&at) {
+                let fresh = reading.is_some_and(|r| now.since(r.time) <= *stale);
                 self.meter_fresh.get_or_create(&label).set(i64::from(fresh));
             }
             if let Some(reading) = reading {

@@ -169,14 +169,6 @@ impl Site {
         Ok(())
     }
 
-    /// How old a reading of a node's meter may be, seconds; none: it has no meter.
-    pub(super) fn meter_stale_seconds(&self, node: usize) -> Option<i64> {
-        let spec = &self.tables.as_ref()?.budget.spec;
-        let of_feeder = || spec.feeders.get(node.wrapping_sub(1))?.meter.as_ref();
-        let meter = if node == 0 { spec.meter.as_ref() } else { of_feeder() };
-        meter.map(|meter| meter.stale_seconds)
-    }
-
     /// Everything that one decision may know; none while the site makes no sense or is not led.
     pub fn snapshot(&self, prices: &Prices, leases: Vec<Lease>, now: Time) -> Option<Snapshot> {
         let (tables, ledger) = (self.tables.as_ref()?, self.ledger.as_ref()?);

@@ -114,15 +114,21 @@ impl Tables {
         (Some(tables), problems)
     }
 
+    /// The nodes that have a meter, and how old its sample may be: the site first, then feeders as they are listed.
+    pub fn metered(&self) -> impl Iterator<Item = (NodeId, Span)> {
+        let spec = &self.budget.spec;
+        let site = spec.meter.as_ref().map(|meter| (NodeId::SITE, meter));
+        let feeders = spec.feeders.iter().filter_map(|f| Some((self.tree.find(&f.name)?, f.meter.as_ref()?)));
+        site.into_iter().chain(feeders).map(|(node, meter)| (node, Span::seconds(meter.stale_seconds)))
+    }
+
     /// By node: how old the sample of its meter may be. A feeder without a meter follows the site's.
     pub fn meter_stale(&self) -> Vec<Span> {
-        let spec = &self.budget.spec;
-        let site = spec.meter.as_ref().map_or(METER_STALE, |meter| Span::seconds(meter.stale_seconds));
+        let site = self.metered().find(|(node, _)| *node == NodeId::SITE).map_or(METER_STALE, |(_, stale)| stale);
         let mut stale = vec![site; self.tree.len()];
-        for feeder in &spec.feeders {
-            let slot = self.tree.find(&feeder.name).and_then(|node| stale.get_mut(node.index()));
-            if let (Some(slot), Some(meter)) = (slot, &feeder.meter) {
-                *slot = Span::seconds(meter.stale_seconds);
+        for (node, after) in self.metered() {
+            if let Some(slot) = stale.get_mut(node.index()) {
+                *slot = after;
             }
         }
         stale

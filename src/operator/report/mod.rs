@@ -26,7 +26,7 @@ use super::observe::Prices;
 use super::problem::{Cause, Problem};
 use super::reason::Names;
 use super::site::{LoadRow, Site};
-use super::tables::{METER_STALE, Tables};
+use super::tables::Tables;
 use super::{Purpose, Purposed};
 use crate::api::common::{Conditioned, Statement, clear_condition, set_condition};
 use crate::link::Report;
@@ -43,6 +43,8 @@ use std::collections::BTreeMap;
 
 /// A status is written at most so often unless something in it matters at once.
 const EVERY: Span = Span::seconds(10);
+/// One that is not to wait is written at most so often: a limit's state may change with every turn.
+const AT_ONCE: Span = Span::seconds(1);
 /// Statuses are looked at so often, and one that matters is written then: to make them all takes a sixth of a turn, and
 /// nobody reads faster. What tenants are promised waits for none of this (`tenants::apply`).
 const LOOK: Span = Span::seconds(2);
@@ -142,7 +144,8 @@ impl Reported {
     fn due(&mut self, drafts: impl Iterator<Item = Draft>, now: Time) -> Vec<Purposed> {
         let mut writes = Vec::new();
         for Draft { key, status, urgent } in drafts {
-            if !urgent && self.written.get(&key).is_some_and(|last| now.since(*last) < EVERY) {
+            let every = if urgent { AT_ONCE } else { EVERY };
+            if self.written.get(&key).is_some_and(|last| now.since(*last) < every) {
                 continue;
             }
             self.written.insert(key.clone(), now);
@@ -232,14 +235,10 @@ impl<'a> Scene<'a> {
 
     /// The nodes whose meter is too old to raise by, with the last sample's time.
     fn stale_meters(&self) -> Vec<(NodeId, Option<Time>)> {
-        let spec = &self.tables.budget.spec;
-        let after = self.tables.meter_stale();
-        let after = |node: NodeId| after.get(node.index()).copied().unwrap_or(METER_STALE);
-        let site = spec.meter.is_some().then_some(NodeId::SITE);
-        let feeders = spec.feeders.iter().filter(|f| f.meter.is_some()).filter_map(|f| self.tables.tree.find(&f.name));
-        let metered = site.into_iter().chain(feeders);
-        let last = metered.map(|node| (node, self.site.meters.get(node.index()).copied().flatten().map(|r| r.time)));
-        last.filter(|(node, time)| time.is_none_or(|time| self.now.since(time) > after(*node))).collect()
+        let read = |node: NodeId| self.site.meters.get(node.index()).copied().flatten().map(|reading| reading.time);
+        let last = self.tables.metered().map(|(node, after)| (node, after, read(node)));
+        let stale = last.filter(|(_, after, time)| time.is_none_or(|time| self.now.since(time) > *after));
+        stale.map(|(node, _, time)| (node, time)).collect()
     }
 
     /// Nodes whose bounds pass what they may be, but for those that only a grid event asks less of, in its time.

@@ -252,9 +252,12 @@ pub struct Proof {
     pub ceiling: Watts,
     /// Up to here this holds without being read back again.
     pub expires: Time,
-    /// Every command that was given has been answered, read back and has settled. A device that cannot be reached counts
+    /// Every command has been given, answered, read back and has settled. A device that cannot be reached counts
     /// its power-on watts and does not keep the others from settling.
     pub settled: bool,
+    /// A device is still to be told to rise, or to be read first: leave to raise is of use. False while those that were
+    /// told are on their way.
+    pub rising: bool,
 }
 
 /// What an agent is told.

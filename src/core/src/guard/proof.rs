@@ -74,6 +74,8 @@ pub struct Inventory {
     raise_until: Option<Time>,
     /// Whether they might when the plan was made.
     raise: bool,
+    /// They were to rise, and some are still to be told so, or to be read first.
+    rising: bool,
     /// Σ of what the devices count for, W. Kept with every change.
     counted: Watts,
     /// Σ of the highest steps, W.
@@ -118,6 +120,7 @@ impl Inventory {
             limit: None,
             raise_until: None,
             raise: false,
+            rising: false,
             counted,
             drawing: counted,
             unused: Watts::ZERO,
@@ -138,6 +141,8 @@ impl Inventory {
     /// counts, with it, fits the limit, so never before the lowers that make room for it are proved. `afresh`: nothing
     /// read so far counts, and no device is told anything before it has been read again.
     pub fn command(&mut self, limit: Watts, raise_until: Option<Time>, afresh: bool, now: Time) -> Vec<DeviceCommand> {
+        let renewed = self.limit == Some(limit) && self.raise_until.is_some();
+        self.rising = raise_until.is_some() && (self.rising || !renewed);
         self.plan_stale |= self.limit != Some(limit);
         self.limit = Some(limit);
         self.raise_until = raise_until;
@@ -190,12 +195,14 @@ impl Inventory {
     /// What the devices prove now.
     pub fn proof(&mut self, now: Time) -> Proof {
         self.expire(now);
-        let settled = !(self.plan_stale && self.limit.is_some())
+        let to_be_told = self.rising || (self.plan_stale && self.limit.is_some());
+        let settled = !to_be_told
             && self.active.iter().all(|place| self.devices.get(*place).is_some_and(|device| device.booked.lost));
         Proof {
             ceiling: self.counted + self.overhead,
             expires: self.earliest.min(now.after(self.policy.life)),
             settled,
+            rising: self.rising,
         }
     }
 

@@ -63,7 +63,9 @@ impl Agent {
         let allowed = self.allowed(now)?;
         let view = self.view.as_ref().filter(|_| self.role == Role::Holding && !self.gone)?;
         let device = self.device.as_ref()?;
-        let higher = allowed > device.limit || device.short || (device.open && device.raise_until.is_some());
+        // Devices that boot need no leave: it is not renewed for as long as a miner takes to wake.
+        let unfinished = device.open && device.raise_until.is_some() && self.proof.is_some_and(|proof| proof.rising);
+        let higher = allowed > device.limit || device.short || unfinished;
         let orders = view.order.sequence > 0 || !self.broken.keeps(Rule::ClaimRaisesNothing);
         let led = self.leader.is_some_and(|(epoch, seen)| epoch == view.order.epoch && now < seen.after(LEADER_LIFE));
         let led = led || !self.broken.keeps(Rule::LeaseSeen);

@@ -33,7 +33,7 @@ fn stated(ceiling: i64, order: Order, holder: u64) -> Option<Statement> {
 }
 
 fn proof(ceiling: i64) -> Proof {
-    Proof { ceiling: w(ceiling), expires: FAR, settled: true }
+    Proof { ceiling: w(ceiling), expires: FAR, settled: true, rising: true }
 }
 
 fn read(view: LoadView) -> Input {
@@ -123,6 +123,20 @@ fn a_raise_that_takes_longer_repeats_the_statement_and_ends_with_the_proof() {
     assert_eq!(renewed, [device(4, 70, Some(at(36)))], "the same command, for longer");
     assert_eq!(agent.step(Input::Devices { command: 4, proof: proof(68) }, at(28)), []);
     assert_eq!(agent.step(leader(7, at(40)), at(40)), [], "nothing is written once it is done");
+}
+
+#[test]
+fn while_all_that_were_told_are_on_their_way_nothing_is_written_until_one_is_to_be_told_again() {
+    let mut agent = holding();
+    let (up, boots) = (order(7, 2), Proof { settled: false, rising: false, ..proof(70) });
+    let _ = agent.step(read(view(70, up, 4, stated(40, order(7, 1), 1))), at(21));
+    let _ = agent.step(accepted(3, view(70, up, 5, stated(70, up, 1))), at(21));
+    let _ = agent.step(Input::Devices { command: 4, proof: boots }, at(22));
+    assert_eq!(agent.step(leader(7, at(40)), at(40)), []);
+    let failed = agent.step(Input::Devices { command: 4, proof: Proof { rising: true, ..boots } }, at(41));
+    assert_eq!(failed, [state(4, 70, up, Precondition::Revision(5))]);
+    let renewed = agent.step(accepted(4, view(70, up, 6, stated(70, up, 1))), at(42));
+    assert_eq!(renewed, [device(4, 70, Some(at(50)))], "the same command");
 }
 
 #[test]

@@ -67,8 +67,8 @@ struct Driver {
     /// Seconds after the start; [`NEVER`], [`ALWAYS`].
     raise_until: i16,
     told: bool,
-    /// A proof that was made and is yet to be read by the agent: its command, ceiling, settled.
-    proof: Option<(u16, u8, bool)>,
+    /// A proof that was made and is yet to be read by the agent: its command, ceiling, settled, rising.
+    proof: Option<(u16, u8, bool, bool)>,
 }
 
 impl Driver {

@@ -67,6 +67,8 @@ impl Inventory {
         }
         let mut asked = Vec::new();
         self.writes(now, &mut asked);
+        let left = self.raise_until.is_some() && self.active.iter().any(|place| self.is_to_rise(*place, now));
+        self.rising = left || (self.rising && !raise);
         self.reads(now, &mut asked);
         asked
     }
@@ -139,8 +141,8 @@ impl Inventory {
         }
         let seen = class.ladder.level_of(device.seen?);
         let told = device.told.map_or(seen, |told| class.ladder.level_of(told));
-        // An open rise that was allowed when it was given counts already: it need not be taken back.
-        Some(if device.open.is_empty() { level.min(seen) } else { level.min(seen.max(told)) })
+        // A rise that was allowed when it was given counts already: one that boots is not sent back to sleep.
+        Some(level.min(seen.max(told)))
     }
 
     fn writes(&mut self, now: Time, asked: &mut Vec<DeviceCommand>) {
@@ -173,6 +175,12 @@ impl Inventory {
         // A rise waits for its turn; only a lower overtakes what is on its way.
         let waits = rise && (!device.open.is_empty() || now < device.no_raise_before);
         (!waits).then_some((to, rise))
+    }
+
+    /// Whether it has yet to be told to rise, or to be read before that can be said.
+    fn is_to_rise(&self, place: usize, now: Time) -> bool {
+        let unread = |device: &Device| device.seen.is_none() && !device.booked.lost;
+        self.ready(place, now).is_some_and(|(_, rise)| rise) || self.devices.get(place).is_some_and(unread)
     }
 
     /// Whether a rise may be given out: with leave, room by what is proved now, and in its turn if it is a wake.

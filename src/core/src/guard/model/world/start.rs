@@ -112,7 +112,7 @@ impl Model {
         let mut driver = Driver::default();
         let mut queue = std::collections::VecDeque::from([(Input::Load(Some(view.clone())), early)]);
         let leader = Input::Leader { epoch: view.order.epoch, seen: START };
-        let proof = Proof { ceiling: view.setpoint, expires: self.expires(0), settled: true };
+        let proof = Proof { ceiling: view.setpoint, expires: self.expires(0), settled: true, rising: false };
         queue.push_back((Input::Tick, START.before(Span::seconds(50))));
         queue.push_back((leader, START));
         while let Some((input, now)) = queue.pop_front() {

@@ -45,13 +45,15 @@ impl Model {
         let on_its_way = world.rising[load].0 > 0 && usize::from(world.rising[load].1) == slot;
         let read = if self.keeps(Outside::ProofByLimiter) { limiter } else { limiter.min(world.demand[load]) };
         let done = driver.raise_until == NEVER || limiter == driver.limit;
-        let proof = (driver.command, read, done && read <= driver.limit && !on_its_way);
+        let rising = limiter < driver.limit && driver.raise_until != NEVER && !on_its_way;
+        let proof = (driver.command, read, done && read <= driver.limit && !on_its_way, rising);
         let mut next = *world;
         if self.scene.life_seconds > 0 {
             next.holds[load] = i16::try_from(i64::from(world.seconds) + self.scene.life_seconds).unwrap();
         }
-        // What has not settled tells the agent nothing that it does not count already, but where limiters are lost.
-        let tells = proof.2 || self.scene.life_seconds > 0;
+        // What has not settled tells the agent nothing that it does not count already, but where limiters are lost, or
+        // leave to raise is wanted.
+        let tells = proof.2 || proof.3 || self.scene.life_seconds > 0;
         if tells && self.proves(&mut next, load, slot, proof) {
             self.push(out, |_| format!("devices of load {load} prove {proof:?} to agent {slot}"), next);
         }
@@ -78,9 +80,9 @@ impl Model {
         world: &mut World,
         load: usize,
         slot: usize,
-        (command, ceiling, settled): (u16, u8, bool),
+        (command, ceiling, settled, rising): (u16, u8, bool, bool),
     ) -> bool {
-        let proof = Proof { ceiling: watts(ceiling), expires: self.expires(world.seconds), settled };
+        let proof = Proof { ceiling: watts(ceiling), expires: self.expires(world.seconds), settled, rising };
         self.tell_agent(world, load, slot, Key::Devices(u64::from(command), proof))
     }
 

@@ -142,7 +142,49 @@ fn a_leave_to_raise_ends_by_itself() {
     rig.run(10);
     rig.inventory.command(Watts::new(2 * 2625 + 500), Some(rig.now), false, rig.now);
     rig.run(10);
-    assert_eq!((rig.told.len(), rig.inventory.proof(rig.now).settled), (0, true));
+    let proof = rig.inventory.proof(rig.now);
+    assert_eq!((rig.told.len(), proof.rising, proof.settled), (0, true, false), "and is wanted again");
+    let asked =
+        rig.inventory.command(Watts::new(2 * 2625 + 500), Some(rig.now.after(Span::seconds(5))), false, rig.now);
+    rig.take(asked);
+    rig.run(10);
+    let proof = rig.inventory.proof(rig.now);
+    assert_eq!((limiters(&rig), proof.rising, proof.settled), (vec![cap(2500); 2], false, true));
+}
+
+#[test]
+fn leave_to_raise_is_of_use_until_the_last_device_was_told() {
+    let mut rig = Rig::new(load(vec![miner()], &[0; 4]), &[Asleep; 4]);
+    let slowly = Policy { wakes_per_second: Ppm::percent(25), ..policy() };
+    rig.inventory = Inventory::new(load(vec![miner()], &[0; 4]), slowly, at(0)).unwrap();
+    rig.units[3].silent = true;
+    rig.command(3 * 2940 + 3000 + 500, true);
+    rig.run(10);
+    assert_eq!((rig.told.len(), rig.inventory.proof(rig.now).rising), (3, true), "one was not read yet");
+    rig.units[3].silent = false;
+    let seen = [1, 1, 1].map(|seconds| {
+        rig.run(seconds);
+        (rig.told.len(), rig.inventory.proof(rig.now).rising)
+    });
+    assert_eq!(seen, [(3, true), (4, false), (4, false)], "though nothing has settled yet");
+}
+
+#[test]
+fn leave_that_ended_before_the_last_was_told_is_wanted_again_and_a_lower_limit_wants_none() {
+    let mut rig = Rig::new(load(vec![miner()], &[0; 4]), &[Asleep; 4]);
+    let slowly = Policy { wakes_per_second: Ppm::percent(25), ..policy() };
+    rig.inventory = Inventory::new(load(vec![miner()], &[0; 4]), slowly, at(0)).unwrap();
+    rig.run(10);
+    let limit = Watts::new(4 * 2940 + 500);
+    let asked = rig.inventory.command(limit, Some(rig.now.after(Span::new(1_500))), false, rig.now);
+    rig.take(asked);
+    rig.run(60);
+    let proof = rig.inventory.proof(rig.now);
+    assert_eq!((rig.told.len(), proof.rising, proof.settled), (2, true, false));
+    rig.command(2 * 2940 + 2 * 21 + 500, false);
+    rig.run(10);
+    let proof = rig.inventory.proof(rig.now);
+    assert_eq!((rig.told.len(), proof.rising, proof.settled), (2, false, true));
 }
 
 #[test]

@@ -83,6 +83,20 @@ fn a_second_rise_waits_for_the_answer_to_the_first() {
 }
 
 #[test]
+fn one_that_boots_slowly_is_not_sent_back_to_sleep_when_leave_to_raise_ends_and_is_told_again_under_new_leave() {
+    let mut inventory = one(miner());
+    counts(&mut inventory, &[0, 4, 6, 7].map(|second| reading(second, Asleep, 20)));
+    assert_eq!(told(&inventory.command(Watts::new(1550), Some(at(12)), false, at(8))), [cap(1000)]);
+    answer(&mut inventory, 1, Written::Done, 9);
+    // It says that it sleeps for as long as it boots.
+    counts(&mut inventory, &[10, 14, 20, 30].map(|second| reading(second, Asleep, 20)));
+    assert_eq!((told(&inventory.due(at(30))), inventory.proof(at(30)).rising), (vec![], false));
+    assert_eq!((told(&inventory.due(at(38))), inventory.proof(at(38)).rising), (vec![], true), "after its time");
+    let again = inventory.command(Watts::new(1550), Some(at(49)), false, at(39));
+    assert_eq!((told(&again), inventory.proof(at(39)).rising), (vec![cap(1000)], false));
+}
+
+#[test]
 fn a_device_that_says_yes_and_keeps_its_limiter_is_stubborn() {
     let mut inventory = proved_at_1000();
     assert_eq!(told(&inventory.command(Watts::new(600), None, false, at(8))), [Asleep]);

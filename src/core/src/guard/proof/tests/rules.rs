@@ -50,7 +50,8 @@ fn what_is_not_known_counts_its_nameplate() {
     rig.units.iter_mut().for_each(|unit| unit.silent = true);
     rig.run(3600);
     let capped = rig.now.after(Span::minutes(10));
-    let nameplate = Proof { ceiling: Watts::new(3000 + 3000 + 700 + 500), expires: capped, settled: true };
+    let nameplate =
+        Proof { ceiling: Watts::new(3000 + 3000 + 700 + 500), expires: capped, settled: true, rising: false };
     assert_eq!(rig.inventory.proof(rig.now), nameplate);
     assert_eq!(rig.inventory.count(Standing::Silent, rig.now), 3);
 }
@@ -173,8 +174,14 @@ fn a_proof_ends_with_its_life_and_is_never_stated_closer_than_it_can_be_renewed(
     let ends = at(7).after(Span::minutes(10));
     // The sums remember the first reading that proved it, until they are looked over.
     let known = at(6).after(Span::minutes(10));
-    assert_eq!(inventory.proof(at(8)), Proof { ceiling: Watts::new(1550), expires: known, settled: true });
-    assert_eq!(inventory.proof(at(400)), Proof { ceiling: Watts::new(1550), expires: ends, settled: true });
+    assert_eq!(
+        inventory.proof(at(8)),
+        Proof { ceiling: Watts::new(1550), expires: known, settled: true, rising: false }
+    );
+    assert_eq!(
+        inventory.proof(at(400)),
+        Proof { ceiling: Watts::new(1550), expires: ends, settled: true, rising: false }
+    );
     assert_eq!(inventory.proof(ends.before(Span::new(3_001))).ceiling, Watts::new(1550));
     assert_eq!(inventory.proof(ends.before(Span::seconds(3))).ceiling, Watts::new(3500));
 }
