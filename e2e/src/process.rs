@@ -221,14 +221,8 @@ impl Part {
     /// system does not say (or it is not running).
     #[must_use]
     pub fn cpu_seconds(&self) -> Option<f64> {
-        // Linux shows every process's time in hundredths of a second, whatever its own clock (proc_pid_stat(5)).
-        const TICKS_A_SECOND: f64 = 100.0;
         let id = lock(&self.child).as_ref()?.id();
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // After the program's name, which may hold anything but ends with the last bracket: state, then eleven more.
-        let mut times = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-        let mut next = || times.next()?.parse::<f64>().ok();
-        Some((next()? + next()?) / TICKS_A_SECOND)
+        cpu_seconds(id)
     }
 
     /// The last lines that it printed, for an error's text.
@@ -258,4 +252,15 @@ impl Drop for Part {
 /// A poisoned lock guards plain data here: the panic that poisoned it is reported by its own test.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+/// What the process of this number has used of the cores since it began, s. None: there is no such process.
+#[must_use]
+pub fn cpu_seconds(id: u32) -> Option<f64> {
+    // Linux shows every process's time in hundredths of a second, whatever its own clock (proc_pid_stat(5)).
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // After the program's name, which may hold anything but ends with the last bracket: state, then eleven more.
+    let mut times = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut next = || times.next()?.parse::<f64>().ok();
+    Some((next()? + next()?) / TICKS_A_SECOND)
 }

@@ -67,12 +67,12 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Starts them all. `folder` holds the certificate that they share.
+    /// Starts them all. `folder` holds the certificate that they share. What is only looked at is looked at by `eyes`.
     ///
     /// # Errors
     /// Devices cannot be made.
     pub(crate) fn start(
-        client: Client,
+        (eyes, agents): (Client, Client),
         namespace: &str,
         tree: &Tree,
         folder: &Path,
@@ -87,10 +87,10 @@ impl Crowd {
         // What a hand watches is one load, and not looked at.
         let hands = members.chunks(TO_A_CLIENT).filter_map(|some| {
             let load = Key::namespaced(Kind::ControllableLoad, namespace, &some.first()?.load);
-            Some(KubeStore::connect(client.clone(), namespace, Filter::Load(load)))
+            Some(KubeStore::connect(agents.clone(), namespace, Filter::Load(load)))
         });
         let hands = hands.collect();
-        let eyes = KubeStore::connect(client, namespace, Filter::All);
+        let eyes = KubeStore::connect(eyes, namespace, Filter::All);
         tokio::spawn(run(members, (eyes, hands), woken, told.clone()));
         Ok(Self { told })
     }
@@ -239,13 +239,13 @@ async fn run(
         let now = clock.now();
         for at in due {
             let Some(member) = members.get_mut(at) else { continue };
-            let Member { agent, devices, desk, ear, .. } = member;
+            let Member { agent, devices, desk, ear, woken, .. } = member;
+            let woken = woken.take();
             agent.step(&mut Ports { store: desk, link: ear, devices }, now);
-            if std::mem::take(&mut ear.shed)
-                && let Some(when) = member.woken
-            {
-                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                told.heard.entry(member.load.clone()).or_insert(when);
+            if std::mem::take(&mut ear.shed) {
+                // It may be polled before its wake is: then it was heard now.
+                let when = woken.unwrap_or_else(Instant::now);
+                told_of(&told, |told| _ = told.heard.entry(member.load.clone()).or_insert(when));
             }
             for (local, write) in member.desk.writes.drain(..) {
                 let hand = at / TO_A_CLIENT;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ampacity::agent::setting::Made;
@@ -10,6 +11,7 @@ use ampacity::link::grpc::certificates::AGENT_SECRET;
 use ampacity::link::grpc::identity::AUDIENCE;
 use ampacity::store::kube::control;
 use ampacity_core::tree::Tree;
+use ampacity_e2e::helm::Helm;
 use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{Plain, definitions, until};
@@ -71,6 +73,30 @@ pub(crate) struct Site {
     pub(crate) plain: Plain,
     pub(crate) admin: Client,
     pub(crate) size: Size,
+    /// Tokens of the chart's accounts: the operator and the agents are let in as what they are.
+    operator: String,
+    agents: String,
+}
+
+/// What the chart says of who may do what, and of who waits for whom at the API server.
+fn granted(plain: &Plain) -> Result<()> {
+    let shown = ["--show-only", "templates/rbac.yaml", "--show-only", "templates/flow-control.yaml"];
+    let chart = Helm::find()?
+        .run(None, &[&["template", "ampacity", "ampacity", "--namespace", NAMESPACE], &shown[..]].concat())?;
+    let file = plain.folder().join("chart.yaml");
+    fs::write(&file, chart)?;
+    let kubeconfig = plain.kubeconfig(ADMIN)?;
+    let done = Command::new(plain.kubectl()).env("KUBECONFIG", kubeconfig).arg("apply").arg("-f").arg(file).output()?;
+    ensure!(done.status.success(), "kubectl apply: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+/// A token of one of them for the API server itself.
+async fn token(admin: &Client, account: &str) -> Result<String> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), NAMESPACE);
+    let asked: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 14_400}}))?;
+    let given = accounts.create_token_request(account, &PostParams::default(), &asked).await?;
+    Ok(given.status.context("a token request without an answer")?.token)
 }
 
 fn made(kind: &str, name: &str, spec: &Value) -> Value {
@@ -121,7 +147,10 @@ impl Site {
         plain
             .kwok_nodes((0..size.nodes).map(|at| format!("g{at}")), &[("pool", "h100")], &[("nvidia.com/gpu", "8")])
             .await?;
-        let site = Self { plain, admin, size };
+        granted(&plain)?;
+        let (operator, agents) =
+            (token(&admin, "ampacity-operator").await?, token(&admin, "ampacity-miner-agent").await?);
+        let site = Self { plain, admin, size, operator, agents };
         site.describe().await?;
         Ok(site)
     }
@@ -174,7 +203,7 @@ impl Site {
     pub(crate) fn operator(&self, name: &'static str) -> Result<(Part, u16)> {
         let port = ampacity_e2e::bench::port()?;
         let address = format!("127.0.0.1:{port}");
-        let kubeconfig = self.plain.kubeconfig(ADMIN)?;
+        let kubeconfig = self.plain.kubeconfig_with_token("operator", &self.operator)?;
         let arguments = [
             "operator",
             "--namespace",
@@ -222,8 +251,9 @@ impl Site {
         self.certificates(&folder).await?;
         let tree = Tree::try_from(&Api::<PowerBudget>::all(self.admin.clone()).get(BUDGET).await?)?;
         let recruits = self.recruits(&loads, &folder).await?;
-        let client = Client::try_from(control(self.plain.config(ADMIN).await?))?;
-        let (crowd, all) = (Crowd::start(client, NAMESPACE, &tree, &folder, recruits)?, self.size.loads());
+        let eyes = Client::try_from(control(self.plain.config(ADMIN).await?))?;
+        let agents = Client::try_from(control(self.plain.config_with_token(&self.agents).await?))?;
+        let (crowd, all) = (Crowd::start((eyes, agents), NAMESPACE, &tree, &folder, recruits)?, self.size.loads());
         until("every agent linked and proved", PATIENCE, async || {
             let told = crowd.told();
             ensure!(told.linked == all && told.stated.len() == all, "{} {}", told.linked, told.stated.len());

@@ -1,12 +1,13 @@
 //! The figures of a site of usual size.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use ampacity::api::ComputeLease;
 use ampacity_e2e::bench::{get, is_ok};
 use ampacity_e2e::binaries::Program;
-use ampacity_e2e::process::Part;
+use ampacity_e2e::process::{Part, cpu_seconds};
 use ampacity_e2e::until;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
@@ -28,31 +29,53 @@ const QUIET: Duration = Duration::from_secs(20);
 const FLIPS: usize = 6;
 const KILLS: usize = 5;
 
-/// What parts have spent of the cores, s.
+/// What parts have spent of the cores, s, and how much was written.
+#[derive(Clone, Copy, Default)]
 struct Spent {
-    at: Instant,
+    seconds: f64,
     api_server: f64,
+    etcd: f64,
     operator: f64,
+    agents: f64,
     writes: f64,
 }
 
 impl Spent {
-    async fn by_now(site: &Site, operator: &Part) -> Result<Self> {
-        let api_server = site.plain.part(Program::ApiServer)?.cpu_seconds().context("no API server")?;
-        let operator = operator.cpu_seconds().context("no operator")?;
-        Ok(Self { at: Instant::now(), api_server, operator, writes: writes(&site.admin).await? })
+    /// `began`: what the clock counts from.
+    async fn by_now(site: &Site, operator: &Part, began: Instant) -> Result<Self> {
+        let of = |program| anyhow::Ok(site.plain.part(program)?.cpu_seconds().context("a part without a figure")?);
+        Ok(Self {
+            seconds: began.elapsed().as_secs_f64(),
+            api_server: of(Program::ApiServer)?,
+            etcd: of(Program::Etcd)?,
+            operator: operator.cpu_seconds().context("no operator")?,
+            agents: cpu_seconds(std::process::id()).context("no figure of this process")?,
+            writes: writes(&site.admin).await?,
+        })
     }
 
-    /// What was spent since.
-    async fn since(&self, site: &Site, operator: &Part) -> Result<String> {
-        let now = Self::by_now(site, operator).await?;
-        let writes = now.writes - self.writes;
-        Ok(format!(
-            "{writes:.0} writes in all in {:.1} s, {:.1} ms of API server each; operator {:.2} s of a core",
-            now.at.duration_since(self.at).as_secs_f64(),
-            (now.api_server - self.api_server) * 1e3 / writes.max(1.0),
-            now.operator - self.operator
-        ))
+    /// With what was spent from one moment to another.
+    fn plus(self, from: Self, to: Self) -> Self {
+        Self {
+            seconds: self.seconds + to.seconds - from.seconds,
+            api_server: self.api_server + to.api_server - from.api_server,
+            etcd: self.etcd + to.etcd - from.etcd,
+            operator: self.operator + to.operator - from.operator,
+            agents: self.agents + to.agents - from.agents,
+            writes: self.writes + to.writes - from.writes,
+        }
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, api_server, etcd, operator, agents, writes } = self;
+        let each = api_server * 1e3 / writes.max(1.0);
+        write!(
+            f,
+            "{writes:.0} writes in {seconds:.1} s, {each:.1} ms of API server each; of a core: API server \
+             {api_server:.1} s, etcd {etcd:.1} s, operator {operator:.1} s, agents and watchers {agents:.1} s"
+        )
     }
 }
 
@@ -78,13 +101,13 @@ async fn ordered(
     .await
 }
 
-/// Waits until no setpoint has changed for a minute: machines boot for minutes, and what they do not draw yet is given
-/// to others and back.
-async fn at_rest(crowd: &Crowd) -> Result<BTreeMap<String, (i64, Instant)>> {
+/// Waits until no setpoint has changed for so long: machines boot for minutes, and what they do not draw yet is given to
+/// others and back.
+async fn at_rest(crowd: &Crowd, quiet: Duration) -> Result<BTreeMap<String, (i64, Instant)>> {
     until("setpoints to rest", PATIENCE, async || {
         let now = setpoints(crowd);
         let last = now.values().map(|(_, at)| *at).max().context("no setpoints")?;
-        ensure!(last.elapsed() >= STEADY, "one changed {:.0} s ago", last.elapsed().as_secs_f64());
+        ensure!(last.elapsed() >= quiet, "one changed {:.0} s ago", last.elapsed().as_secs_f64());
         Ok(Some(now))
     })
     .await
@@ -96,21 +119,21 @@ fn after(from: Instant, all: impl Iterator<Item = Instant>) -> Vec<f64> {
 
 /// A price tick until every order it leads to was accepted, as its watchers see.
 async fn price_ticks(site: &Site, crowd: &Crowd, operator: &Part) -> Result<Row> {
-    let (mut all, mut longest) = (Vec::new(), Vec::new());
-    let from = Spent::by_now(site, operator).await?;
+    let (mut all, mut longest, mut spent, began) = (Vec::new(), Vec::new(), Spent::default(), Instant::now());
     for flip in 0..FLIPS {
         let down = flip % 2 == 0;
+        let from = Spent::by_now(site, operator, began).await?;
         let asked = site.price(if down { DOES_NOT_PAY } else { PAYS }).await?;
         let orders = ordered((site, crowd), "every order of a price tick", |watts| (watts >= 1_855) != down).await?;
         ensure!(orders.values().all(|(_, at)| *at > asked), "an order that is older than its price");
+        spent = spent.plus(from, Spent::by_now(site, operator, began).await?);
         let times = after(asked, orders.values().map(|(_, at)| *at));
         longest.extend(times.iter().copied().reduce(f64::max));
         all.extend(times);
         // What was told is carried out before the next.
-        tokio::time::sleep(QUIET).await;
+        at_rest(crowd, QUIET).await?;
     }
-    let spent = from.since(site, operator).await?;
-    let measured = format!("{}; until the last of a tick: {}; {spent}", spread(all)?, spread(longest)?);
+    let measured = format!("{}; until the last of a tick: {}; of all ticks: {spent}", spread(all)?, spread(longest)?);
     let what = format!("price tick → all orders accepted, {} loads", site.size.containers);
     Ok(row(&what, "p99 ≤ 3 s", measured, "2.9 ms of API server a write: 2.9 core seconds a tick (section 8)"))
 }
@@ -205,10 +228,10 @@ pub(crate) async fn suspensions(
 
 /// What all of it costs while prices move and nothing comes of it.
 async fn steady(site: &Site, crowd: &Crowd, operator: &Part, port: u16) -> Result<Vec<Row>> {
-    let before = at_rest(crowd).await?;
-    let (from, own_from) = (Spent::by_now(site, operator).await?, metric(port, "ampacity_writes_total").await?);
+    let before = at_rest(crowd, STEADY).await?;
     let etcd = Etcd::by_now(&site.plain).await?;
     let began = Instant::now();
+    let (from, own_from) = (Spent::by_now(site, operator, began).await?, metric(port, "ampacity_writes_total").await?);
     let mut moves = 0;
     while began.elapsed() < STEADY {
         let usd = WITHIN_DEAD_BAND.iter().cycle().nth(moves).copied().unwrap_or(PAYS);
@@ -216,18 +239,19 @@ async fn steady(site: &Site, crowd: &Crowd, operator: &Part, port: u16) -> Resul
         moves += 1;
         tokio::time::sleep(MOVES_EVERY).await;
     }
-    let (to, own_to) = (Spent::by_now(site, operator).await?, metric(port, "ampacity_writes_total").await?);
-    let seconds = to.at.duration_since(from.at).as_secs_f64();
+    let (to, own_to) = (Spent::by_now(site, operator, began).await?, metric(port, "ampacity_writes_total").await?);
+    let spent = Spent::default().plus(from, to);
+    let seconds = spent.seconds;
     let after = setpoints(crowd);
     let moved = before.iter().filter(|(name, order)| after.get(*name).map(|now| now.0) != Some(order.0)).count();
     ensure!(moved == 0, "{moved} setpoints moved within the dead band");
     ensure!(after.len() == site.size.containers && moves > 8, "{} loads, {moves} moves", after.len());
     let etcd = etcd.since(&site.plain, seconds, 10_000.0 / site.size.loads() as f64).await?;
-    let (all, own) = ((to.writes - from.writes) / seconds, (own_to - own_from) / seconds);
-    let share = (to.operator - from.operator) / seconds * 100.0;
+    let (all, own) = (spent.writes / seconds, (own_to - own_from) / seconds);
+    let share = spent.operator / seconds * 100.0;
     let memory = operator.resident_bytes().context("no operator")? / (1 << 20);
     let what = format!("steady, {} loads, prices in the dead band: all writes", site.size.loads());
-    let nodes = format!("{all:.1} a second, {:.1} of them the prices'", moves as f64 / seconds);
+    let nodes = format!("{all:.1} a second, {:.1} of them the prices'; {spent}", moves as f64 / seconds);
     let churn = "Kubernetes' SLOs hold up to a churn of 20 a second";
     Ok(vec![
         row(&what, "≤ 25 a second", nodes, churn),
