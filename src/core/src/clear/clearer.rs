@@ -1,6 +1,6 @@
 //! The machine that clears: flat tables that are kept from tick to tick.
 
-use super::book::{Book, NONE, Piece, Slot};
+use super::book::{Book, NONE, Ranked, Slot};
 use super::{Award, Clearing, NodeClearing, Reason};
 use crate::bid::{Bid, RANK_WORTH, VALUE_LIMIT};
 use crate::tree::{NodeId, Tree};
@@ -19,12 +19,11 @@ pub struct Clearer {
     clearing: Clearing,
 }
 
-/// The greedy pass: what is left, and who was turned away.
+/// The greedy pass: what is left, and who got what.
 #[derive(Debug, Default)]
 struct Pass {
-    /// Per bid: whether a segment was turned away (one bit each), and then which.
-    closed: Vec<u64>,
-    cuts: Vec<Cut>,
+    /// Per bid.
+    got: Vec<Got>,
     /// Per node.
     slots: Vec<Slot>,
     turned: Vec<Turned>,
@@ -32,27 +31,14 @@ struct Pass {
     misfits: Vec<Misfit>,
 }
 
-/// The piece of a closed bid that was turned away, and what it had got of it, W. Those after it may not run.
+/// What a bid got above its floor.
 #[derive(Clone, Copy, Debug, Default)]
-struct Cut {
-    taken: i64,
-    piece: u32,
-}
-
-/// The first segment in merit order that was not looked at: all before it were.
-#[derive(Clone, Copy)]
-struct Stop {
-    merit: i64,
-    piece: u32,
-}
-
-impl Stop {
-    /// The end of the order.
-    const NEVER: Self = Self { merit: i64::MIN, piece: 0 };
-
-    fn is_after(self, piece: u32, merit: i64) -> bool {
-        merit > self.merit || (merit == self.merit && piece < self.piece)
-    }
+struct Got {
+    watts: i64,
+    /// How many of its pieces it has in full: its pieces come in order.
+    full: u32,
+    /// The one after those was turned away. Those after it may not run.
+    closed: bool,
 }
 
 /// What a node was like when it first turned a segment away, and the prices that follow.
@@ -88,24 +74,19 @@ impl Pass {
         self.slots.clone_from(&book.floors);
         self.turned.clear();
         self.turned.resize(book.floors.len(), Turned::default());
-        // Read only where the bid's bit says that it was written since.
-        self.cuts.resize(book.seats.len(), Cut::default());
-        self.closed.clear();
-        self.closed.resize(book.seats.len().div_ceil(64), 0);
+        self.got.clear();
+        self.got.resize(book.seats.len(), Got::default());
         self.misfits.clear();
     }
 
-    /// Goes in merit order until the price or a full site; answers where it stopped.
-    fn run(&mut self, book: &Book, price: i64) -> Stop {
+    /// Goes in merit order until the price or a full site.
+    fn run(&mut self, book: &Book, price: i64) {
         for ranked in &book.ranked {
-            let site_is_full = self.slots.first().is_some_and(|site| site.room <= 0 && site.binds);
-            if ranked.merit <= price || site_is_full {
-                return Stop { merit: ranked.merit, piece: ranked.piece };
+            if ranked.merit <= price {
+                return;
             }
-            let (word, bit) = (ranked.bid as usize / 64, 1_u64 << (ranked.bid % 64));
-            let Some(closed) = self.closed.get_mut(word).filter(|closed| **closed & bit == 0) else { continue };
-            let narrowest = narrowest(&self.slots, ranked.node);
-            let mut taken = ranked.watts.min(narrowest.room.max(0));
+            let Some(got) = self.got.get_mut(ranked.bid as usize).filter(|got| !got.closed) else { continue };
+            let mut taken = ranked.watts.min(room(&self.slots, ranked.node).max(0));
             let mut step = 0;
             if ranked.stepped {
                 step = book.pieces.get(ranked.piece as usize).map_or(0, |p| p.step);
@@ -113,24 +94,27 @@ impl Pass {
             }
             if taken > 0 {
                 occupy(&mut self.slots, ranked.node, taken);
+                got.watts += taken;
             }
-            if taken < ranked.watts {
-                *closed |= bit;
-                self.turn_away(ranked.merit - price, Cut { taken, piece: ranked.piece }, ranked.bid, &narrowest, step);
+            if taken == ranked.watts {
+                got.full += 1;
+                continue;
+            }
+            got.closed = true;
+            self.turn_away(ranked, ranked.merit - price, step);
+            // All that comes after would be turned away likewise.
+            if self.slots.first().is_some_and(|site| site.room <= 0 && site.binds) {
+                return;
             }
         }
-        Stop::NEVER
     }
 
     /// Notes where a bid was cut, and what the narrowest limit was like when it first cut anything.
-    fn turn_away(&mut self, gain: i64, cut: Cut, bid: u32, narrowest: &Narrowest, needs: i64) {
-        let Narrowest { node, room, bound } = *narrowest;
-        let room = room.saturating_sub(cut.taken).max(0);
-        if let Some(entry) = self.cuts.get_mut(bid as usize) {
-            *entry = cut;
-        }
+    fn turn_away(&mut self, ranked: &Ranked, gain: i64, needs: i64) {
+        let Narrowest { node, room, bound } = narrowest(&self.slots, ranked.node);
+        let room = room.max(0);
         if needs > 0 && room > 0 {
-            self.misfits.push(Misfit { bid, node, room, needs });
+            self.misfits.push(Misfit { bid: ranked.bid, node, room, needs });
         }
         if bound {
             return;
@@ -165,9 +149,9 @@ impl Clearer {
     pub fn at(&mut self, price: UsdPerMwh) -> &Clearing {
         let price = price.max(-VALUE_LIMIT).min(VALUE_LIMIT).get();
         self.pass.start(&self.book);
-        let stop = self.pass.run(&self.book, price);
+        self.pass.run(&self.book, price);
         self.price_nodes();
-        self.explain(price, stop);
+        self.explain(price);
         &self.clearing
     }
 
@@ -205,27 +189,16 @@ impl Clearer {
     }
 
     /// One award per bid, with what stopped its first segment that is not full.
-    fn explain(&mut self, price: i64, stop: Stop) {
+    fn explain(&mut self, price: i64) {
         let Self { book, pass, clearing } = self;
         clearing.awards.clear();
-        clearing.awards.reserve(book.seats.len());
         let ends = book.seats.iter().skip(1).map(|s| s.first).chain(std::iter::once(book.pieces.len() as u32));
-        let bits = pass.closed.iter().flat_map(|word| (0..64).map(move |bit| word >> bit & 1 == 1));
-        for (((seat, end), closed), cut) in book.seats.iter().zip(ends).zip(bits).zip(&pass.cuts) {
-            let pieces = book.pieces.get(seat.first as usize..end as usize).unwrap_or_default();
-            let is_full = |at: u32, merit: i64| if closed { at < cut.piece } else { stop.is_after(at, merit) };
-            let mut watts = seat.floor.saturating_add(if closed { cut.taken } else { 0 });
-            let mut next = None;
-            for (piece, at) in pieces.iter().zip(seat.first..) {
-                if !is_full(at, piece.merit) {
-                    next = Some(piece);
-                    break;
-                }
-                watts = watts.saturating_add(piece.watts);
-            }
+        clearing.awards.extend(book.seats.iter().zip(ends).zip(&pass.got).map(|((seat, end), got)| {
+            let next = Some(seat.first + got.full).filter(|at| *at < end);
+            let next = next.and_then(|at| book.pieces.get(at as usize)).map(|piece| piece.merit);
             let reason = reason(pass.turned.get(seat.node as usize), next, seat.rank, price);
-            clearing.awards.push(Award { watts: Watts::new(watts), reason });
-        }
+            Award { watts: Watts::new(seat.floor.saturating_add(got.watts)), reason }
+        }));
         for misfit in &pass.misfits {
             if let Some(award) = clearing.awards.get_mut(misfit.bid as usize) {
                 let (room, needs) = (Watts::new(misfit.room), Watts::new(misfit.needs));
@@ -235,19 +208,29 @@ impl Clearer {
     }
 }
 
-/// Why the piece that comes next was not taken, where `turned` is the bid's node.
-fn reason(turned: Option<&Turned>, next: Option<&Piece>, rank: u8, price: i64) -> Reason {
+/// Why the piece that comes next, of this merit, was not taken, where `turned` is the bid's node.
+fn reason(turned: Option<&Turned>, next: Option<i64>, rank: u8, price: i64) -> Reason {
     match (turned, next) {
         (None, _) => Reason::Unplaced,
         (Some(_), None) => Reason::Full,
-        (Some(_), Some(next)) if next.merit <= price => {
+        (Some(_), Some(merit)) if merit <= price => {
             let league = RANK_WORTH.get().saturating_mul(i64::from(rank));
-            Reason::BelowPrice { value: UsdPerMwh::new(next.merit - league) }
+            Reason::BelowPrice { value: UsdPerMwh::new(merit - league) }
         }
         (Some(turned), Some(_)) => {
             Reason::Limit { node: NodeId(turned.dearest), shadow_price: UsdPerMwh::new(turned.shadow) }
         }
     }
+}
+
+/// The least room from a node to the site.
+fn room(slots: &[Slot], leaf: u32) -> i64 {
+    let (mut least, mut at) = (i64::MAX, leaf);
+    while let Some(slot) = slots.get(at as usize) {
+        least = least.min(slot.room);
+        at = slot.parent;
+    }
+    least
 }
 
 /// Of equals the nearest to the site.
