@@ -22,23 +22,15 @@ pub struct Clearer {
 /// The greedy pass: what is left, and who got what.
 #[derive(Debug, Default)]
 struct Pass {
-    /// Per bid.
-    got: Vec<Got>,
+    /// Per bid, the piece that comes next. One that is turned away stays next, so those after it never run.
+    next: Vec<u32>,
+    /// What bids got of a piece that was cut: bid and watts.
+    parts: Vec<(u32, i64)>,
     /// Per node.
     slots: Vec<Slot>,
     turned: Vec<Turned>,
     /// Blocks and steps that found too little room.
     misfits: Vec<Misfit>,
-}
-
-/// What a bid got above its floor.
-#[derive(Clone, Copy, Debug, Default)]
-struct Got {
-    watts: i64,
-    /// How many of its pieces it has in full: its pieces come in order.
-    full: u32,
-    /// The one after those was turned away. Those after it may not run.
-    closed: bool,
 }
 
 /// What a node was like when it first turned a segment away, and the prices that follow.
@@ -74,8 +66,9 @@ impl Pass {
         self.slots.clone_from(&book.floors);
         self.turned.clear();
         self.turned.resize(book.floors.len(), Turned::default());
-        self.got.clear();
-        self.got.resize(book.seats.len(), Got::default());
+        self.next.clear();
+        self.next.extend(book.seats.iter().map(|seat| seat.first));
+        self.parts.clear();
         self.misfits.clear();
     }
 
@@ -85,7 +78,8 @@ impl Pass {
             if ranked.merit <= price {
                 return;
             }
-            let Some(got) = self.got.get_mut(ranked.bid as usize).filter(|got| !got.closed) else { continue };
+            let next = self.next.get_mut(ranked.bid as usize).filter(|next| **next == ranked.piece);
+            let Some(next) = next else { continue };
             let mut taken = ranked.watts.min(room(&self.slots, ranked.node).max(0));
             let mut step = 0;
             if ranked.stepped {
@@ -94,13 +88,14 @@ impl Pass {
             }
             if taken > 0 {
                 occupy(&mut self.slots, ranked.node, taken);
-                got.watts += taken;
             }
             if taken == ranked.watts {
-                got.full += 1;
+                *next += 1;
                 continue;
             }
-            got.closed = true;
+            if taken > 0 {
+                self.parts.push((ranked.bid, taken));
+            }
             self.turn_away(ranked, ranked.merit - price, step);
             // All that comes after would be turned away likewise.
             if self.slots.first().is_some_and(|site| site.room <= 0 && site.binds) {
@@ -193,12 +188,18 @@ impl Clearer {
         let Self { book, pass, clearing } = self;
         clearing.awards.clear();
         let ends = book.seats.iter().skip(1).map(|s| s.first).chain(std::iter::once(book.pieces.len() as u32));
-        clearing.awards.extend(book.seats.iter().zip(ends).zip(&pass.got).map(|((seat, end), got)| {
-            let next = Some(seat.first + got.full).filter(|at| *at < end);
-            let next = next.and_then(|at| book.pieces.get(at as usize)).map(|piece| piece.merit);
+        clearing.awards.extend(book.seats.iter().zip(ends).zip(&pass.next).map(|((seat, end), next)| {
+            let full = book.pieces.get(seat.first as usize..*next as usize).unwrap_or_default();
+            let watts = full.iter().fold(seat.floor, |sum, piece| sum.saturating_add(piece.watts));
+            let next = book.pieces.get(*next as usize).filter(|_| *next < end).map(|piece| piece.merit);
             let reason = reason(pass.turned.get(seat.node as usize), next, seat.rank, price);
-            Award { watts: Watts::new(seat.floor.saturating_add(got.watts)), reason }
+            Award { watts: Watts::new(watts), reason }
         }));
+        for (bid, watts) in &pass.parts {
+            if let Some(award) = clearing.awards.get_mut(*bid as usize) {
+                award.watts += Watts::new(*watts);
+            }
+        }
         for misfit in &pass.misfits {
             if let Some(award) = clearing.awards.get_mut(misfit.bid as usize) {
                 let (room, needs) = (Watts::new(misfit.room), Watts::new(misfit.needs));
