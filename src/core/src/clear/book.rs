@@ -1,7 +1,7 @@
 //! What is cleared: the tree's room and every segment, in flat tables that are kept from tick to tick.
 
 use super::order::Order;
-use crate::bid::Bid;
+use crate::bid::{Bid, Segment};
 use crate::tree::{NodeId, Tree};
 
 /// Stands above the site in the table of parents.
@@ -14,9 +14,8 @@ pub(super) struct Book {
     pub(super) pieces: Vec<Piece>,
     /// The same in merit order, so that the greedy pass reads straight on.
     pub(super) ranked: Vec<Ranked>,
-    /// Per piece, where it stands in that order.
+    /// Per piece, where it stands in that order. Empty until it is needed.
     places: Vec<u32>,
-    sorted: bool,
     order: Order,
     /// Per bid.
     pub(super) seats: Vec<Seat>,
@@ -27,7 +26,7 @@ pub(super) struct Book {
 }
 
 /// One segment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
     pub(super) merit: i64,
     pub(super) watts: i64,
@@ -47,6 +46,15 @@ pub(super) struct Ranked {
     pub(super) stepped: bool,
 }
 
+impl Piece {
+    /// This segment of the bid at `place`. It has no width where the bid's node is not in the tree.
+    fn new(bid: &Bid, segment: &Segment, placed: bool, place: u32) -> Self {
+        let watts = if placed { segment.watts.get() } else { 0 };
+        let merit = bid.merit(segment.value).get();
+        Self { merit, watts, step: segment.step.get(), bid: place, node: bid.node().0 }
+    }
+}
+
 impl Ranked {
     fn new(place: u32, piece: &Piece) -> Self {
         let Piece { merit, watts, step, bid, node } = *piece;
@@ -54,11 +62,12 @@ impl Ranked {
     }
 }
 
-/// Where one bid's pieces start, and its floor.
+/// Where one bid's pieces start and end, and its floor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seat {
     pub(super) floor: i64,
     pub(super) first: u32,
+    pub(super) end: u32,
     pub(super) node: u32,
     pub(super) rank: u8,
 }
@@ -76,8 +85,9 @@ impl Book {
     /// Takes in the tree and the bids; sorts only if a merit changed since the last time.
     pub(super) fn load(&mut self, tree: &Tree, bids: &[Bid]) {
         self.load_tree(tree);
-        self.load_bids(bids);
-        if !self.sorted {
+        let kept = self.keep(bids);
+        if kept < bids.len() || kept < self.seats.len() {
+            self.refill(bids, kept);
             self.sort();
         }
         self.settle_floors();
@@ -94,48 +104,53 @@ impl Book {
         self.drawn.resize(tree.len(), 0);
     }
 
-    /// Flattens the bids; keeps the order if every merit is what it was.
-    fn load_bids(&mut self, bids: &[Bid]) {
-        self.seats.clear();
-        self.seats.reserve(bids.len());
-        if self.pieces.is_empty() {
-            self.pieces.reserve(bids.iter().map(|b| b.segments().len()).sum());
-        }
-        let mut count = 0_u32;
-        for (bid, place) in bids.iter().zip(0..) {
-            let node = bid.node().0;
-            let placed = bid.node().index() < self.floors.len();
-            self.seats.push(Seat { floor: bid.floor().get(), first: count, node, rank: bid.rank() });
-            for segment in bid.segments() {
-                let watts = if placed { segment.watts.get() } else { 0 };
-                let merit = bid.merit(segment.value).get();
-                self.load_piece(count, Piece { merit, watts, step: segment.step.get(), bid: place, node });
-                count += 1;
+    /// Takes in floors, widths and steps of the first bids, as many as leave the order as it is; answers how many.
+    fn keep(&mut self, bids: &[Bid]) -> usize {
+        let nodes = self.floors.len();
+        for (at, (bid, seat)) in bids.iter().zip(&mut self.seats).enumerate() {
+            let pieces = self.pieces.get_mut(seat.first as usize..seat.end as usize).unwrap_or_default();
+            if bid.node().0 != seat.node || bid.segments().len() != pieces.len() {
+                return at;
             }
-        }
-        if self.pieces.len() > count as usize {
-            self.pieces.truncate(count as usize);
-            self.sorted = false;
-        }
-    }
-
-    fn load_piece(&mut self, at: u32, piece: Piece) {
-        match self.pieces.get_mut(at as usize) {
-            Some(before) if *before == piece => {}
-            Some(before) => {
-                self.sorted &= before.merit == piece.merit;
-                *before = piece;
-                if self.sorted {
-                    let place = self.places.get(at as usize).map_or(0, |p| *p as usize);
-                    if let Some(ranked) = self.ranked.get_mut(place) {
-                        *ranked = Ranked::new(at, &piece);
+            (seat.floor, seat.rank) = (bid.floor().get(), bid.rank());
+            let placed = bid.node().index() < nodes;
+            for ((segment, piece), place) in bid.segments().iter().zip(pieces).zip(seat.first..) {
+                let new = Piece::new(bid, segment, placed, piece.bid);
+                if new.merit != piece.merit {
+                    return at;
+                }
+                if (new.watts, new.step) != (piece.watts, piece.step) {
+                    *piece = new;
+                    if self.places.is_empty() {
+                        find_places(&self.ranked, &mut self.places);
+                    }
+                    let ranked = self.places.get(place as usize).and_then(|at| self.ranked.get_mut(*at as usize));
+                    if let Some(ranked) = ranked {
+                        *ranked = Ranked::new(place, &new);
                     }
                 }
             }
-            None => {
-                self.pieces.push(piece);
-                self.sorted = false;
-            }
+        }
+        bids.len().min(self.seats.len())
+    }
+
+    /// Flattens all bids after the first `kept`.
+    fn refill(&mut self, bids: &[Bid], kept: usize) {
+        let rest = bids.get(kept..).unwrap_or_default();
+        if let Some(seat) = self.seats.get(kept) {
+            self.pieces.truncate(seat.first as usize);
+        }
+        self.seats.truncate(kept);
+        self.seats.reserve(rest.len());
+        if self.pieces.is_empty() {
+            self.pieces.reserve(rest.iter().map(|b| b.segments().len()).sum());
+        }
+        for (bid, place) in rest.iter().zip(kept as u32..) {
+            let first = self.pieces.len() as u32;
+            let placed = bid.node().index() < self.floors.len();
+            self.pieces.extend(bid.segments().iter().map(|segment| Piece::new(bid, segment, placed, place)));
+            let (floor, node, end) = (bid.floor().get(), bid.node().0, self.pieces.len() as u32);
+            self.seats.push(Seat { floor, first, end, node, rank: bid.rank() });
         }
     }
 
@@ -145,13 +160,7 @@ impl Book {
         let none = Piece { merit: 0, watts: 0, step: 0, bid: NONE, node: NONE };
         self.ranked.clear();
         self.ranked.extend(order.map(|at| Ranked::new(at, pieces.get(at as usize).unwrap_or(&none))));
-        self.places.resize(pieces.len(), 0);
-        for (ranked, at) in self.ranked.iter().zip(0..) {
-            if let Some(place) = self.places.get_mut(ranked.piece as usize) {
-                *place = at;
-            }
-        }
-        self.sorted = true;
+        self.places.clear();
     }
 
     /// Takes the floors off the capacities, here and all the way up.
@@ -168,6 +177,16 @@ impl Book {
             if let Some(above) = self.drawn.get_mut(slot.parent as usize) {
                 *above = above.saturating_add(here);
             }
+        }
+    }
+}
+
+/// Per piece, where it stands in merit order.
+fn find_places(ranked: &[Ranked], places: &mut Vec<u32>) {
+    places.resize(ranked.len(), 0);
+    for (ranked, at) in ranked.iter().zip(0..) {
+        if let Some(place) = places.get_mut(ranked.piece as usize) {
+            *place = at;
         }
     }
 }

@@ -187,11 +187,10 @@ impl Clearer {
     fn explain(&mut self, price: i64) {
         let Self { book, pass, clearing } = self;
         clearing.awards.clear();
-        let ends = book.seats.iter().skip(1).map(|s| s.first).chain(std::iter::once(book.pieces.len() as u32));
-        clearing.awards.extend(book.seats.iter().zip(ends).zip(&pass.next).map(|((seat, end), next)| {
+        clearing.awards.extend(book.seats.iter().zip(&pass.next).map(|(seat, next)| {
             let full = book.pieces.get(seat.first as usize..*next as usize).unwrap_or_default();
             let watts = full.iter().fold(seat.floor, |sum, piece| sum.saturating_add(piece.watts));
-            let next = book.pieces.get(*next as usize).filter(|_| *next < end).map(|piece| piece.merit);
+            let next = book.pieces.get(*next as usize).filter(|_| *next < seat.end).map(|piece| piece.merit);
             let reason = reason(pass.turned.get(seat.node as usize), next, seat.rank, price);
             Award { watts: Watts::new(watts), reason }
         }));
