@@ -3,6 +3,7 @@
 use super::order::Order;
 use crate::bid::{Bid, Segment};
 use crate::tree::{NodeId, Tree};
+use crate::units::{UsdPerMwh, Watts};
 
 /// Stands above the site in the table of parents.
 pub(super) const NONE: u32 = u32::MAX;
@@ -12,6 +13,8 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) struct Book {
     /// Every segment, bid by bid.
     pub(super) pieces: Vec<Piece>,
+    /// Their merits.
+    pub(super) merits: Vec<i64>,
     /// The same in merit order, so that the greedy pass reads straight on.
     pub(super) ranked: Vec<Ranked>,
     /// Per piece, where it stands in that order. Empty until it is needed.
@@ -28,9 +31,7 @@ pub(super) struct Book {
 /// One segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
-    pub(super) merit: i64,
-    pub(super) watts: i64,
-    pub(super) step: i64,
+    pub(super) segment: Segment,
     pub(super) bid: u32,
     pub(super) node: u32,
 }
@@ -46,26 +47,18 @@ pub(super) struct Ranked {
     pub(super) stepped: bool,
 }
 
-impl Piece {
-    /// This segment of the bid at `place`. It has no width where the bid's node is not in the tree.
-    fn new(bid: &Bid, segment: &Segment, placed: bool, place: u32) -> Self {
-        let watts = if placed { segment.watts.get() } else { 0 };
-        let merit = bid.merit(segment.value).get();
-        Self { merit, watts, step: segment.step.get(), bid: place, node: bid.node().0 }
-    }
-}
-
 impl Ranked {
-    fn new(place: u32, piece: &Piece) -> Self {
-        let Piece { merit, watts, step, bid, node } = *piece;
-        Self { merit, watts, piece: place, bid, node, stepped: step > 0 }
+    fn new(place: u32, merit: i64, piece: &Piece) -> Self {
+        let Piece { segment: Segment { watts, step, .. }, bid, node } = *piece;
+        Self { merit, watts: watts.get(), piece: place, bid, node, stepped: step > Watts::ZERO }
     }
 }
 
-/// Where one bid's pieces start and end, and its floor.
+/// One bid, but for its pieces: where they start and end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seat {
     pub(super) floor: i64,
+    adder: UsdPerMwh,
     pub(super) first: u32,
     pub(super) end: u32,
     pub(super) node: u32,
@@ -106,28 +99,27 @@ impl Book {
 
     /// Takes in floors, widths and steps of the first bids, as many as leave the order as it is; answers how many.
     fn keep(&mut self, bids: &[Bid]) -> usize {
-        let nodes = self.floors.len();
         for (at, (bid, seat)) in bids.iter().zip(&mut self.seats).enumerate() {
             let pieces = self.pieces.get_mut(seat.first as usize..seat.end as usize).unwrap_or_default();
-            if bid.node().0 != seat.node || bid.segments().len() != pieces.len() {
+            let same = (bid.node().0, bid.rank(), bid.adder()) == (seat.node, seat.rank, seat.adder);
+            if !same || bid.segments().len() != pieces.len() {
                 return at;
             }
-            (seat.floor, seat.rank) = (bid.floor().get(), bid.rank());
-            let placed = bid.node().index() < nodes;
+            seat.floor = bid.floor().get();
             for ((segment, piece), place) in bid.segments().iter().zip(pieces).zip(seat.first..) {
-                let new = Piece::new(bid, segment, placed, piece.bid);
-                if new.merit != piece.merit {
+                if *segment == piece.segment {
+                    continue;
+                }
+                if segment.value != piece.segment.value {
                     return at;
                 }
-                if (new.watts, new.step) != (piece.watts, piece.step) {
-                    *piece = new;
-                    if self.places.is_empty() {
-                        find_places(&self.ranked, &mut self.places);
-                    }
-                    let ranked = self.places.get(place as usize).and_then(|at| self.ranked.get_mut(*at as usize));
-                    if let Some(ranked) = ranked {
-                        *ranked = Ranked::new(place, &new);
-                    }
+                piece.segment = *segment;
+                if self.places.is_empty() {
+                    find_places(&self.ranked, &mut self.places);
+                }
+                let ranked = self.places.get(place as usize).and_then(|at| self.ranked.get_mut(*at as usize));
+                if let Some(ranked) = ranked {
+                    *ranked = Ranked::new(place, ranked.merit, piece);
                 }
             }
         }
@@ -137,29 +129,32 @@ impl Book {
     /// Flattens all bids after the first `kept`.
     fn refill(&mut self, bids: &[Bid], kept: usize) {
         let rest = bids.get(kept..).unwrap_or_default();
-        if let Some(seat) = self.seats.get(kept) {
-            self.pieces.truncate(seat.first as usize);
-        }
+        let first = self.seats.get(kept).map_or(self.pieces.len(), |seat| seat.first as usize);
         self.seats.truncate(kept);
+        self.pieces.truncate(first);
+        self.merits.truncate(first);
+        let count = rest.iter().map(|b| b.segments().len()).sum();
         self.seats.reserve(rest.len());
-        if self.pieces.is_empty() {
-            self.pieces.reserve(rest.iter().map(|b| b.segments().len()).sum());
-        }
+        self.pieces.reserve(count);
+        self.merits.reserve(count);
         for (bid, place) in rest.iter().zip(kept as u32..) {
-            let first = self.pieces.len() as u32;
-            let placed = bid.node().index() < self.floors.len();
-            self.pieces.extend(bid.segments().iter().map(|segment| Piece::new(bid, segment, placed, place)));
-            let (floor, node, end) = (bid.floor().get(), bid.node().0, self.pieces.len() as u32);
-            self.seats.push(Seat { floor, first, end, node, rank: bid.rank() });
+            let (first, node) = (self.pieces.len() as u32, bid.node().0);
+            self.pieces.extend(bid.segments().iter().map(|s| Piece { segment: *s, bid: place, node }));
+            self.merits.extend(bid.segments().iter().map(|s| bid.merit(s.value).get()));
+            let (floor, end) = (bid.floor().get(), self.pieces.len() as u32);
+            self.seats.push(Seat { floor, adder: bid.adder(), first, end, node, rank: bid.rank() });
         }
     }
 
     fn sort(&mut self) {
-        let pieces = &self.pieces;
-        let order = self.order.sort(pieces.iter().map(|p| p.merit));
-        let none = Piece { merit: 0, watts: 0, step: 0, bid: NONE, node: NONE };
+        let (merits, pieces) = (&self.merits, &self.pieces);
+        let none = Piece { segment: Segment::new(Watts::ZERO, UsdPerMwh::ZERO), bid: NONE, node: NONE };
+        let order = self.order.sort(merits.iter().copied()).map(|at| {
+            let merit = merits.get(at as usize).copied().unwrap_or_default();
+            Ranked::new(at, merit, pieces.get(at as usize).unwrap_or(&none))
+        });
         self.ranked.clear();
-        self.ranked.extend(order.map(|at| Ranked::new(at, pieces.get(at as usize).unwrap_or(&none))));
+        self.ranked.extend(order);
         self.places.clear();
     }
 

@@ -80,20 +80,18 @@ impl Pass {
             }
             let next = self.next.get_mut(ranked.bid as usize).filter(|next| **next == ranked.piece);
             let Some(next) = next else { continue };
-            let mut taken = ranked.watts.min(room(&self.slots, ranked.node).max(0));
+            if take_whole(&mut self.slots, ranked.node, ranked.watts) {
+                *next += 1;
+                continue;
+            }
+            let mut taken = narrowest(&self.slots, ranked.node).room.max(0);
             let mut step = 0;
             if ranked.stepped {
-                step = book.pieces.get(ranked.piece as usize).map_or(0, |p| p.step);
+                step = book.pieces.get(ranked.piece as usize).map_or(0, |p| p.segment.step.get());
                 taken -= taken.checked_rem(step).unwrap_or(0);
             }
             if taken > 0 {
                 occupy(&mut self.slots, ranked.node, taken);
-            }
-            if taken == ranked.watts {
-                *next += 1;
-                continue;
-            }
-            if taken > 0 {
                 self.parts.push((ranked.bid, taken));
             }
             self.turn_away(ranked, ranked.merit - price, step);
@@ -188,11 +186,13 @@ impl Clearer {
         let Self { book, pass, clearing } = self;
         clearing.awards.clear();
         clearing.awards.extend(book.seats.iter().zip(&pass.next).map(|(seat, next)| {
+            let Some(turned) = pass.turned.get(seat.node as usize) else {
+                return Award { watts: Watts::new(seat.floor), reason: Reason::Unplaced };
+            };
             let full = book.pieces.get(seat.first as usize..*next as usize).unwrap_or_default();
-            let watts = full.iter().fold(seat.floor, |sum, piece| sum.saturating_add(piece.watts));
-            let next = book.pieces.get(*next as usize).filter(|_| *next < seat.end).map(|piece| piece.merit);
-            let reason = reason(pass.turned.get(seat.node as usize), next, seat.rank, price);
-            Award { watts: Watts::new(watts), reason }
+            let watts = full.iter().fold(Watts::new(seat.floor), |sum, piece| sum + piece.segment.watts);
+            let next = book.merits.get(*next as usize).filter(|_| *next < seat.end);
+            Award { watts, reason: reason(turned, next.copied(), seat.rank, price) }
         }));
         for (bid, watts) in &pass.parts {
             if let Some(award) = clearing.awards.get_mut(*bid as usize) {
@@ -209,28 +209,32 @@ impl Clearer {
 }
 
 /// Why the piece that comes next, of this merit, was not taken, where `turned` is the bid's node.
-fn reason(turned: Option<&Turned>, next: Option<i64>, rank: u8, price: i64) -> Reason {
-    match (turned, next) {
-        (None, _) => Reason::Unplaced,
-        (Some(_), None) => Reason::Full,
-        (Some(_), Some(merit)) if merit <= price => {
+fn reason(turned: &Turned, next: Option<i64>, rank: u8, price: i64) -> Reason {
+    match next {
+        None => Reason::Full,
+        Some(merit) if merit <= price => {
             let league = RANK_WORTH.get().saturating_mul(i64::from(rank));
             Reason::BelowPrice { value: UsdPerMwh::new(merit - league) }
         }
-        (Some(turned), Some(_)) => {
-            Reason::Limit { node: NodeId(turned.dearest), shadow_price: UsdPerMwh::new(turned.shadow) }
-        }
+        Some(_) => Reason::Limit { node: NodeId(turned.dearest), shadow_price: UsdPerMwh::new(turned.shadow) },
     }
 }
 
-/// The least room from a node to the site.
-fn room(slots: &[Slot], leaf: u32) -> i64 {
+/// Takes `watts` from the room of every node from `leaf` to the site, if all have as much; answers whether they had.
+///
+/// Most have: taking at once and giving back where it was wrong makes one walk of two. A room may be negative, so the
+/// sums wrap; what is given back is what was taken.
+fn take_whole(slots: &mut [Slot], leaf: u32, watts: i64) -> bool {
     let (mut least, mut at) = (i64::MAX, leaf);
-    while let Some(slot) = slots.get(at as usize) {
+    while let Some(slot) = slots.get_mut(at as usize) {
         least = least.min(slot.room);
+        slot.room = slot.room.wrapping_sub(watts);
         at = slot.parent;
     }
-    least
+    if least < watts {
+        occupy(slots, leaf, watts.wrapping_neg());
+    }
+    least >= watts
 }
 
 /// Of equals the nearest to the site.
@@ -250,7 +254,7 @@ fn narrowest(slots: &[Slot], leaf: u32) -> Narrowest {
 fn occupy(slots: &mut [Slot], leaf: u32, watts: i64) {
     let mut at = leaf;
     while let Some(slot) = slots.get_mut(at as usize) {
-        slot.room -= watts;
+        slot.room = slot.room.wrapping_sub(watts);
         at = slot.parent;
     }
 }
