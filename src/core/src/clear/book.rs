@@ -147,12 +147,10 @@ impl Book {
     }
 
     fn sort(&mut self) {
-        let (merits, pieces) = (&self.merits, &self.pieces);
+        let pieces = &self.pieces;
         let none = Piece { segment: Segment::new(Watts::ZERO, UsdPerMwh::ZERO), bid: NONE, node: NONE };
-        let order = self.order.sort(merits.iter().copied()).map(|at| {
-            let merit = merits.get(at as usize).copied().unwrap_or_default();
-            Ranked::new(at, merit, pieces.get(at as usize).unwrap_or(&none))
-        });
+        let order = self.order.sort(&self.merits);
+        let order = order.map(|(at, merit)| Ranked::new(at, merit, pieces.get(at as usize).unwrap_or(&none)));
         self.ranked.clear();
         self.ranked.extend(order);
         self.places.clear();
