@@ -7,6 +7,9 @@ use crate::units::{UsdPerMwh, Watts};
 
 /// Stands above the site in the table of parents.
 pub(super) const NONE: u32 = u32::MAX;
+/// So many pieces are ranked at a time, as many again as there are: at least, and at most.
+const LEAST_RANKED: usize = 8;
+const MOST_RANKED: usize = 512;
 
 /// The tables, and the merit order for as long as no merit changes.
 #[derive(Debug, Default)]
@@ -15,9 +18,9 @@ pub(super) struct Book {
     pub(super) pieces: Vec<Piece>,
     /// Their merits.
     pub(super) merits: Vec<i64>,
-    /// The same in merit order, so that the greedy pass reads straight on.
+    /// The first of them in merit order, so that the greedy pass reads straight on: as many as a pass has come to.
     pub(super) ranked: Vec<Ranked>,
-    /// Per piece, where it stands in that order. Empty until it is needed.
+    /// Per piece, where it stands in `ranked`. Empty until it is needed, and when more are ranked.
     places: Vec<u32>,
     order: Order,
     /// Per bid.
@@ -115,7 +118,7 @@ impl Book {
                 }
                 piece.segment = *segment;
                 if self.places.is_empty() {
-                    find_places(&self.ranked, &mut self.places);
+                    find_places(&self.ranked, self.merits.len(), &mut self.places);
                 }
                 let ranked = self.places.get(place as usize).and_then(|at| self.ranked.get_mut(*at as usize));
                 if let Some(ranked) = ranked {
@@ -133,10 +136,12 @@ impl Book {
         self.seats.truncate(kept);
         self.pieces.truncate(first);
         self.merits.truncate(first);
-        let count = rest.iter().map(|b| b.segments().len()).sum();
-        self.seats.reserve(rest.len());
-        self.pieces.reserve(count);
-        self.merits.reserve(count);
+        if self.seats.capacity() == 0 {
+            let count = rest.iter().map(|b| b.segments().len()).sum();
+            self.seats.reserve(rest.len());
+            self.pieces.reserve(count);
+            self.merits.reserve(count);
+        }
         for (bid, place) in rest.iter().zip(kept as u32..) {
             let (first, node) = (self.pieces.len() as u32, bid.node().0);
             self.pieces.extend(bid.segments().iter().map(|s| Piece { segment: *s, bid: place, node }));
@@ -147,13 +152,21 @@ impl Book {
     }
 
     fn sort(&mut self) {
+        self.order.sort(&self.merits);
+        self.ranked.clear();
+        self.places.clear();
+    }
+
+    /// Ranks some more, as a pass may stop early; answers whether there were any.
+    pub(super) fn rank_more(&mut self) -> bool {
         let pieces = &self.pieces;
         let none = Piece { segment: Segment::new(Watts::ZERO, UsdPerMwh::ZERO), bid: NONE, node: NONE };
-        let order = self.order.sort(&self.merits);
-        let order = order.map(|(at, merit)| Ranked::new(at, merit, pieces.get(at as usize).unwrap_or(&none)));
-        self.ranked.clear();
-        self.ranked.extend(order);
+        let ranked = self.ranked.len();
+        let more = self.order.from(ranked, &self.merits).take(ranked.clamp(LEAST_RANKED, MOST_RANKED));
+        let more = more.map(|(at, merit)| Ranked::new(at, merit, pieces.get(at as usize).unwrap_or(&none)));
+        self.ranked.extend(more);
         self.places.clear();
+        self.ranked.len() > ranked
     }
 
     /// Takes the floors off the capacities, here and all the way up.
@@ -174,9 +187,9 @@ impl Book {
     }
 }
 
-/// Per piece, where it stands in merit order.
-fn find_places(ranked: &[Ranked], places: &mut Vec<u32>) {
-    places.resize(ranked.len(), 0);
+/// Per piece of `count`, where it stands in `ranked`; none where it does not yet.
+fn find_places(ranked: &[Ranked], count: usize, places: &mut Vec<u32>) {
+    places.resize(count, NONE);
     for (ranked, at) in ranked.iter().zip(0..) {
         if let Some(place) = places.get_mut(ranked.piece as usize) {
             *place = at;

@@ -73,10 +73,21 @@ impl Pass {
     }
 
     /// Goes in merit order until the price or a full site.
-    fn run(&mut self, book: &Book, price: i64) {
-        for ranked in &book.ranked {
-            if ranked.merit <= price {
+    fn run(&mut self, book: &mut Book, price: i64) {
+        let mut first = 0;
+        while self.goes_on(book, first, price) {
+            first = book.ranked.len();
+            if !book.rank_more() {
                 return;
+            }
+        }
+    }
+
+    /// Goes through what is ranked from `first` on; answers whether what comes after may run.
+    fn goes_on(&mut self, book: &Book, first: usize, price: i64) -> bool {
+        for ranked in book.ranked.get(first..).unwrap_or_default() {
+            if ranked.merit <= price {
+                return false;
             }
             let next = self.next.get_mut(ranked.bid as usize).filter(|next| **next == ranked.piece);
             let Some(next) = next else { continue };
@@ -97,9 +108,10 @@ impl Pass {
             self.turn_away(ranked, ranked.merit - price, step);
             // All that comes after would be turned away likewise.
             if self.slots.first().is_some_and(|site| site.room <= 0 && site.binds) {
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// Notes where a bid was cut, and what the narrowest limit was like when it first cut anything.
@@ -142,7 +154,7 @@ impl Clearer {
     pub fn at(&mut self, price: UsdPerMwh) -> &Clearing {
         let price = price.max(-VALUE_LIMIT).min(VALUE_LIMIT).get();
         self.pass.start(&self.book);
-        self.pass.run(&self.book, price);
+        self.pass.run(&mut self.book, price);
         self.price_nodes();
         self.explain(price);
         &self.clearing

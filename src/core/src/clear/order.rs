@@ -15,6 +15,9 @@ pub(super) struct Order {
     /// How far a merit lies below the highest, and in the low bits its place in the list.
     keys: Vec<u64>,
     spare: Vec<u64>,
+    highest: i64,
+    /// The low bits of a key that are its place; all where merits are left out.
+    for_places: u32,
     /// How often each digit occurs, pass by pass.
     counters: Vec<u32>,
     /// Where keys and places do not fit in one word together.
@@ -22,8 +25,8 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// The places of `merits` in merit order, each with its merit.
-    pub(super) fn sort(&mut self, merits: &[i64]) -> impl Iterator<Item = (u32, i64)> {
+    /// Sorts the places of `merits` in merit order.
+    pub(super) fn sort(&mut self, merits: &[i64]) {
         let (highest, lowest) = merits.iter().fold((i64::MIN, i64::MAX), |(h, l), m| (h.max(*m), l.min(*m)));
         let for_merits = if merits.is_empty() { 0 } else { width(highest.abs_diff(lowest)) };
         let mut for_places = width(merits.len() as u64);
@@ -43,8 +46,14 @@ impl Order {
                 self.by_digits(for_places, for_merits);
             }
         }
+        (self.highest, self.for_places) = (highest, for_places);
+    }
+
+    /// What was sorted, from the one at `first` on: places in `merits`, each with its merit.
+    pub(super) fn from(&self, first: usize, merits: &[i64]) -> impl ExactSizeIterator<Item = (u32, i64)> {
+        let (highest, for_places) = (self.highest, self.for_places);
         let mask = u64::MAX.checked_shr(u64::BITS - for_places).unwrap_or(0);
-        self.keys.iter().map(move |key| {
+        self.keys.get(first..).unwrap_or_default().iter().map(move |key| {
             let place = (key & mask) as u32;
             let there = || merits.get(place as usize).copied().unwrap_or_default();
             (place, key.checked_shr(for_places).map_or_else(there, |below| highest.wrapping_sub_unsigned(below)))
@@ -145,7 +154,8 @@ mod tests {
             for merits in runs {
                 let mut want: Vec<(u32, i64)> = (0..).zip(merits.iter().copied()).collect();
                 want.sort_by_key(|(_, merit)| std::cmp::Reverse(*merit));
-                prop_assert_eq!(order.sort(&merits).collect::<Vec<_>>(), want);
+                order.sort(&merits);
+                prop_assert_eq!(order.from(0, &merits).collect::<Vec<_>>(), want);
             }
         }
     }
