@@ -95,7 +95,8 @@ impl Pass {
                 *next += 1;
                 continue;
             }
-            let mut taken = narrowest(&self.slots, ranked.node).room.max(0);
+            let mut narrowest = narrowest(&self.slots, ranked.node);
+            let mut taken = narrowest.room.max(0);
             let mut step = 0;
             if ranked.stepped {
                 step = book.pieces.get(ranked.piece as usize).map_or(0, |p| p.segment.step.get());
@@ -105,7 +106,8 @@ impl Pass {
                 occupy(&mut self.slots, ranked.node, taken);
                 self.parts.push((ranked.bid, taken));
             }
-            self.turn_away(ranked, ranked.merit - price, step);
+            narrowest.room = (narrowest.room - taken).max(0);
+            self.turn_away(ranked, ranked.merit - price, &narrowest, step);
             // All that comes after would be turned away likewise.
             if self.slots.first().is_some_and(|site| site.room <= 0 && site.binds) {
                 return false;
@@ -115,9 +117,8 @@ impl Pass {
     }
 
     /// Notes where a bid was cut, and what the narrowest limit was like when it first cut anything.
-    fn turn_away(&mut self, ranked: &Ranked, gain: i64, needs: i64) {
-        let Narrowest { node, room, bound } = narrowest(&self.slots, ranked.node);
-        let room = room.max(0);
+    fn turn_away(&mut self, ranked: &Ranked, gain: i64, narrowest: &Narrowest, needs: i64) {
+        let Narrowest { node, room, bound } = *narrowest;
         if needs > 0 && room > 0 {
             self.misfits.push(Misfit { bid: ranked.bid, node, room, needs });
         }
