@@ -1,22 +1,27 @@
 //! What is cleared: the tree's room and every segment, in flat tables that are kept from tick to tick.
 
 use super::order::Order;
-use crate::bid::Bid;
+use crate::bid::{Bid, Segment};
 use crate::tree::{NodeId, Tree};
+use crate::units::{UsdPerMwh, Watts};
 
 /// Stands above the site in the table of parents.
 pub(super) const NONE: u32 = u32::MAX;
+/// So many pieces are ranked at a time, as many again as there are: at least, and at most.
+const LEAST_RANKED: usize = 8;
+const MOST_RANKED: usize = 512;
 
 /// The tables, and the merit order for as long as no merit changes.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     /// Every segment, bid by bid.
     pub(super) pieces: Vec<Piece>,
-    /// The same in merit order, so that the greedy pass reads straight on.
+    /// Their merits.
+    pub(super) merits: Vec<i64>,
+    /// The first of them in merit order, so that the greedy pass reads straight on: as many as a pass has come to.
     pub(super) ranked: Vec<Ranked>,
-    /// Per piece, where it stands in that order.
+    /// Per piece, where it stands in `ranked`. Empty until it is needed, and when more are ranked.
     places: Vec<u32>,
-    sorted: bool,
     order: Order,
     /// Per bid.
     pub(super) seats: Vec<Seat>,
@@ -27,11 +32,9 @@ pub(super) struct Book {
 }
 
 /// One segment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
-    pub(super) merit: i64,
-    pub(super) watts: i64,
-    pub(super) step: i64,
+    pub(super) segment: Segment,
     pub(super) bid: u32,
     pub(super) node: u32,
 }
@@ -48,17 +51,19 @@ pub(super) struct Ranked {
 }
 
 impl Ranked {
-    fn new(place: u32, piece: &Piece) -> Self {
-        let Piece { merit, watts, step, bid, node } = *piece;
-        Self { merit, watts, piece: place, bid, node, stepped: step > 0 }
+    fn new(place: u32, merit: i64, piece: &Piece) -> Self {
+        let Piece { segment: Segment { watts, step, .. }, bid, node } = *piece;
+        Self { merit, watts: watts.get(), piece: place, bid, node, stepped: step > Watts::ZERO }
     }
 }
 
-/// Where one bid's pieces start, and its floor.
+/// One bid, but for its pieces: where they start and end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seat {
     pub(super) floor: i64,
+    adder: UsdPerMwh,
     pub(super) first: u32,
+    pub(super) end: u32,
     pub(super) node: u32,
     pub(super) rank: u8,
 }
@@ -76,8 +81,9 @@ impl Book {
     /// Takes in the tree and the bids; sorts only if a merit changed since the last time.
     pub(super) fn load(&mut self, tree: &Tree, bids: &[Bid]) {
         self.load_tree(tree);
-        self.load_bids(bids);
-        if !self.sorted {
+        let kept = self.keep(bids);
+        if kept < bids.len() || kept < self.seats.len() {
+            self.refill(bids, kept);
             self.sort();
         }
         self.settle_floors();
@@ -94,64 +100,73 @@ impl Book {
         self.drawn.resize(tree.len(), 0);
     }
 
-    /// Flattens the bids; keeps the order if every merit is what it was.
-    fn load_bids(&mut self, bids: &[Bid]) {
-        self.seats.clear();
-        self.seats.reserve(bids.len());
-        if self.pieces.is_empty() {
-            self.pieces.reserve(bids.iter().map(|b| b.segments().len()).sum());
-        }
-        let mut count = 0_u32;
-        for (bid, place) in bids.iter().zip(0..) {
-            let node = bid.node().0;
-            let placed = bid.node().index() < self.floors.len();
-            self.seats.push(Seat { floor: bid.floor().get(), first: count, node, rank: bid.rank() });
-            for segment in bid.segments() {
-                let watts = if placed { segment.watts.get() } else { 0 };
-                let merit = bid.merit(segment.value).get();
-                self.load_piece(count, Piece { merit, watts, step: segment.step.get(), bid: place, node });
-                count += 1;
+    /// Takes in floors, widths and steps of the first bids, as many as leave the order as it is; answers how many.
+    fn keep(&mut self, bids: &[Bid]) -> usize {
+        for (at, (bid, seat)) in bids.iter().zip(&mut self.seats).enumerate() {
+            let pieces = self.pieces.get_mut(seat.first as usize..seat.end as usize).unwrap_or_default();
+            let same = (bid.node().0, bid.rank(), bid.adder()) == (seat.node, seat.rank, seat.adder);
+            if !same || bid.segments().len() != pieces.len() {
+                return at;
             }
-        }
-        if self.pieces.len() > count as usize {
-            self.pieces.truncate(count as usize);
-            self.sorted = false;
-        }
-    }
-
-    fn load_piece(&mut self, at: u32, piece: Piece) {
-        match self.pieces.get_mut(at as usize) {
-            Some(before) if *before == piece => {}
-            Some(before) => {
-                self.sorted &= before.merit == piece.merit;
-                *before = piece;
-                if self.sorted {
-                    let place = self.places.get(at as usize).map_or(0, |p| *p as usize);
-                    if let Some(ranked) = self.ranked.get_mut(place) {
-                        *ranked = Ranked::new(at, &piece);
-                    }
+            seat.floor = bid.floor().get();
+            for ((segment, piece), place) in bid.segments().iter().zip(pieces).zip(seat.first..) {
+                if *segment == piece.segment {
+                    continue;
+                }
+                if segment.value != piece.segment.value {
+                    return at;
+                }
+                piece.segment = *segment;
+                if self.places.is_empty() {
+                    find_places(&self.ranked, self.merits.len(), &mut self.places);
+                }
+                let ranked = self.places.get(place as usize).and_then(|at| self.ranked.get_mut(*at as usize));
+                if let Some(ranked) = ranked {
+                    *ranked = Ranked::new(place, ranked.merit, piece);
                 }
             }
-            None => {
-                self.pieces.push(piece);
-                self.sorted = false;
-            }
+        }
+        bids.len().min(self.seats.len())
+    }
+
+    /// Flattens all bids after the first `kept`.
+    fn refill(&mut self, bids: &[Bid], kept: usize) {
+        let rest = bids.get(kept..).unwrap_or_default();
+        let first = self.seats.get(kept).map_or(self.pieces.len(), |seat| seat.first as usize);
+        self.seats.truncate(kept);
+        self.pieces.truncate(first);
+        self.merits.truncate(first);
+        if self.seats.capacity() == 0 {
+            let count = rest.iter().map(|b| b.segments().len()).sum();
+            self.seats.reserve(rest.len());
+            self.pieces.reserve(count);
+            self.merits.reserve(count);
+        }
+        for (bid, place) in rest.iter().zip(kept as u32..) {
+            let (first, node) = (self.pieces.len() as u32, bid.node().0);
+            self.pieces.extend(bid.segments().iter().map(|s| Piece { segment: *s, bid: place, node }));
+            self.merits.extend(bid.segments().iter().map(|s| bid.merit(s.value).get()));
+            let (floor, end) = (bid.floor().get(), self.pieces.len() as u32);
+            self.seats.push(Seat { floor, adder: bid.adder(), first, end, node, rank: bid.rank() });
         }
     }
 
     fn sort(&mut self) {
-        let pieces = &self.pieces;
-        let order = self.order.sort(pieces.iter().map(|p| p.merit));
-        let none = Piece { merit: 0, watts: 0, step: 0, bid: NONE, node: NONE };
+        self.order.sort(&self.merits);
         self.ranked.clear();
-        self.ranked.extend(order.map(|at| Ranked::new(at, pieces.get(at as usize).unwrap_or(&none))));
-        self.places.resize(pieces.len(), 0);
-        for (ranked, at) in self.ranked.iter().zip(0..) {
-            if let Some(place) = self.places.get_mut(ranked.piece as usize) {
-                *place = at;
-            }
-        }
-        self.sorted = true;
+        self.places.clear();
+    }
+
+    /// Ranks some more, as a pass may stop early; answers whether there were any.
+    pub(super) fn rank_more(&mut self) -> bool {
+        let pieces = &self.pieces;
+        let none = Piece { segment: Segment::new(Watts::ZERO, UsdPerMwh::ZERO), bid: NONE, node: NONE };
+        let ranked = self.ranked.len();
+        let more = self.order.from(ranked, &self.merits).take(ranked.clamp(LEAST_RANKED, MOST_RANKED));
+        let more = more.map(|(at, merit)| Ranked::new(at, merit, pieces.get(at as usize).unwrap_or(&none)));
+        self.ranked.extend(more);
+        self.places.clear();
+        self.ranked.len() > ranked
     }
 
     /// Takes the floors off the capacities, here and all the way up.
@@ -168,6 +183,16 @@ impl Book {
             if let Some(above) = self.drawn.get_mut(slot.parent as usize) {
                 *above = above.saturating_add(here);
             }
+        }
+    }
+}
+
+/// Per piece of `count`, where it stands in `ranked`; none where it does not yet.
+fn find_places(ranked: &[Ranked], count: usize, places: &mut Vec<u32>) {
+    places.resize(count, NONE);
+    for (ranked, at) in ranked.iter().zip(0..) {
+        if let Some(place) = places.get_mut(ranked.piece as usize) {
+            *place = at;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The machine that clears: flat tables that are kept from tick to tick.
 
-use super::book::{Book, NONE, Piece, Slot};
+use super::book::{Book, NONE, Ranked, Slot};
 use super::{Award, Clearing, NodeClearing, Reason};
 use crate::bid::{Bid, RANK_WORTH, VALUE_LIMIT};
 use crate::tree::{NodeId, Tree};
@@ -19,40 +19,18 @@ pub struct Clearer {
     clearing: Clearing,
 }
 
-/// The greedy pass: what is left, and who was turned away.
+/// The greedy pass: what is left, and who got what.
 #[derive(Debug, Default)]
 struct Pass {
-    /// Per bid: whether a segment was turned away (one bit each), and then which.
-    closed: Vec<u64>,
-    cuts: Vec<Cut>,
+    /// Per bid, the piece that comes next. One that is turned away stays next, so those after it never run.
+    next: Vec<u32>,
+    /// What bids got of a piece that was cut: bid and watts.
+    parts: Vec<(u32, i64)>,
     /// Per node.
     slots: Vec<Slot>,
     turned: Vec<Turned>,
     /// Blocks and steps that found too little room.
     misfits: Vec<Misfit>,
-}
-
-/// The piece of a closed bid that was turned away, and what it had got of it, W. Those after it may not run.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cut {
-    taken: i64,
-    piece: u32,
-}
-
-/// The first segment in merit order that was not looked at: all before it were.
-#[derive(Clone, Copy)]
-struct Stop {
-    merit: i64,
-    piece: u32,
-}
-
-impl Stop {
-    /// The end of the order.
-    const NEVER: Self = Self { merit: i64::MIN, piece: 0 };
-
-    fn is_after(self, piece: u32, merit: i64) -> bool {
-        merit > self.merit || (merit == self.merit && piece < self.piece)
-    }
 }
 
 /// What a node was like when it first turned a segment away, and the prices that follow.
@@ -88,49 +66,61 @@ impl Pass {
         self.slots.clone_from(&book.floors);
         self.turned.clear();
         self.turned.resize(book.floors.len(), Turned::default());
-        // Read only where the bid's bit says that it was written since.
-        self.cuts.resize(book.seats.len(), Cut::default());
-        self.closed.clear();
-        self.closed.resize(book.seats.len().div_ceil(64), 0);
+        self.next.clear();
+        self.next.extend(book.seats.iter().map(|seat| seat.first));
+        self.parts.clear();
         self.misfits.clear();
     }
 
-    /// Goes in merit order until the price or a full site; answers where it stopped.
-    fn run(&mut self, book: &Book, price: i64) -> Stop {
-        for ranked in &book.ranked {
-            let site_is_full = self.slots.first().is_some_and(|site| site.room <= 0 && site.binds);
-            if ranked.merit <= price || site_is_full {
-                return Stop { merit: ranked.merit, piece: ranked.piece };
+    /// Goes in merit order until the price or a full site.
+    fn run(&mut self, book: &mut Book, price: i64) {
+        let mut first = 0;
+        while self.goes_on(book, first, price) {
+            first = book.ranked.len();
+            if !book.rank_more() {
+                return;
             }
-            let (word, bit) = (ranked.bid as usize / 64, 1_u64 << (ranked.bid % 64));
-            let Some(closed) = self.closed.get_mut(word).filter(|closed| **closed & bit == 0) else { continue };
-            let narrowest = narrowest(&self.slots, ranked.node);
-            let mut taken = ranked.watts.min(narrowest.room.max(0));
+        }
+    }
+
+    /// Goes through what is ranked from `first` on; answers whether what comes after may run.
+    fn goes_on(&mut self, book: &Book, first: usize, price: i64) -> bool {
+        for ranked in book.ranked.get(first..).unwrap_or_default() {
+            if ranked.merit <= price {
+                return false;
+            }
+            let next = self.next.get_mut(ranked.bid as usize).filter(|next| **next == ranked.piece);
+            let Some(next) = next else { continue };
+            if take_whole(&mut self.slots, ranked.node, ranked.watts) {
+                *next += 1;
+                continue;
+            }
+            let mut narrowest = narrowest(&self.slots, ranked.node);
+            let mut taken = narrowest.room.max(0);
             let mut step = 0;
             if ranked.stepped {
-                step = book.pieces.get(ranked.piece as usize).map_or(0, |p| p.step);
+                step = book.pieces.get(ranked.piece as usize).map_or(0, |p| p.segment.step.get());
                 taken -= taken.checked_rem(step).unwrap_or(0);
             }
             if taken > 0 {
                 occupy(&mut self.slots, ranked.node, taken);
+                self.parts.push((ranked.bid, taken));
             }
-            if taken < ranked.watts {
-                *closed |= bit;
-                self.turn_away(ranked.merit - price, Cut { taken, piece: ranked.piece }, ranked.bid, &narrowest, step);
+            narrowest.room = (narrowest.room - taken).max(0);
+            self.turn_away(ranked, ranked.merit - price, &narrowest, step);
+            // All that comes after would be turned away likewise.
+            if self.slots.first().is_some_and(|site| site.room <= 0 && site.binds) {
+                return false;
             }
         }
-        Stop::NEVER
+        true
     }
 
     /// Notes where a bid was cut, and what the narrowest limit was like when it first cut anything.
-    fn turn_away(&mut self, gain: i64, cut: Cut, bid: u32, narrowest: &Narrowest, needs: i64) {
+    fn turn_away(&mut self, ranked: &Ranked, gain: i64, narrowest: &Narrowest, needs: i64) {
         let Narrowest { node, room, bound } = *narrowest;
-        let room = room.saturating_sub(cut.taken).max(0);
-        if let Some(entry) = self.cuts.get_mut(bid as usize) {
-            *entry = cut;
-        }
         if needs > 0 && room > 0 {
-            self.misfits.push(Misfit { bid, node, room, needs });
+            self.misfits.push(Misfit { bid: ranked.bid, node, room, needs });
         }
         if bound {
             return;
@@ -165,9 +155,9 @@ impl Clearer {
     pub fn at(&mut self, price: UsdPerMwh) -> &Clearing {
         let price = price.max(-VALUE_LIMIT).min(VALUE_LIMIT).get();
         self.pass.start(&self.book);
-        let stop = self.pass.run(&self.book, price);
+        self.pass.run(&mut self.book, price);
         self.price_nodes();
-        self.explain(price, stop);
+        self.explain(price);
         &self.clearing
     }
 
@@ -205,26 +195,22 @@ impl Clearer {
     }
 
     /// One award per bid, with what stopped its first segment that is not full.
-    fn explain(&mut self, price: i64, stop: Stop) {
+    fn explain(&mut self, price: i64) {
         let Self { book, pass, clearing } = self;
         clearing.awards.clear();
-        clearing.awards.reserve(book.seats.len());
-        let ends = book.seats.iter().skip(1).map(|s| s.first).chain(std::iter::once(book.pieces.len() as u32));
-        let bits = pass.closed.iter().flat_map(|word| (0..64).map(move |bit| word >> bit & 1 == 1));
-        for (((seat, end), closed), cut) in book.seats.iter().zip(ends).zip(bits).zip(&pass.cuts) {
-            let pieces = book.pieces.get(seat.first as usize..end as usize).unwrap_or_default();
-            let is_full = |at: u32, merit: i64| if closed { at < cut.piece } else { stop.is_after(at, merit) };
-            let mut watts = seat.floor.saturating_add(if closed { cut.taken } else { 0 });
-            let mut next = None;
-            for (piece, at) in pieces.iter().zip(seat.first..) {
-                if !is_full(at, piece.merit) {
-                    next = Some(piece);
-                    break;
-                }
-                watts = watts.saturating_add(piece.watts);
+        clearing.awards.extend(book.seats.iter().zip(&pass.next).map(|(seat, next)| {
+            let Some(turned) = pass.turned.get(seat.node as usize) else {
+                return Award { watts: Watts::new(seat.floor), reason: Reason::Unplaced };
+            };
+            let full = book.pieces.get(seat.first as usize..*next as usize).unwrap_or_default();
+            let watts = full.iter().fold(Watts::new(seat.floor), |sum, piece| sum + piece.segment.watts);
+            let next = book.merits.get(*next as usize).filter(|_| *next < seat.end);
+            Award { watts, reason: reason(turned, next.copied(), seat.rank, price) }
+        }));
+        for (bid, watts) in &pass.parts {
+            if let Some(award) = clearing.awards.get_mut(*bid as usize) {
+                award.watts += Watts::new(*watts);
             }
-            let reason = reason(pass.turned.get(seat.node as usize), next, seat.rank, price);
-            clearing.awards.push(Award { watts: Watts::new(watts), reason });
         }
         for misfit in &pass.misfits {
             if let Some(award) = clearing.awards.get_mut(misfit.bid as usize) {
@@ -235,19 +221,33 @@ impl Clearer {
     }
 }
 
-/// Why the piece that comes next was not taken, where `turned` is the bid's node.
-fn reason(turned: Option<&Turned>, next: Option<&Piece>, rank: u8, price: i64) -> Reason {
-    match (turned, next) {
-        (None, _) => Reason::Unplaced,
-        (Some(_), None) => Reason::Full,
-        (Some(_), Some(next)) if next.merit <= price => {
+/// Why the piece that comes next, of this merit, was not taken, where `turned` is the bid's node.
+fn reason(turned: &Turned, next: Option<i64>, rank: u8, price: i64) -> Reason {
+    match next {
+        None => Reason::Full,
+        Some(merit) if merit <= price => {
             let league = RANK_WORTH.get().saturating_mul(i64::from(rank));
-            Reason::BelowPrice { value: UsdPerMwh::new(next.merit - league) }
+            Reason::BelowPrice { value: UsdPerMwh::new(merit - league) }
         }
-        (Some(turned), Some(_)) => {
-            Reason::Limit { node: NodeId(turned.dearest), shadow_price: UsdPerMwh::new(turned.shadow) }
-        }
+        Some(_) => Reason::Limit { node: NodeId(turned.dearest), shadow_price: UsdPerMwh::new(turned.shadow) },
     }
+}
+
+/// Takes `watts` from the room of every node from `leaf` to the site, if all have as much; answers whether they had.
+///
+/// Most have: taking at once and giving back where it was wrong makes one walk of two. A room may be negative, so the
+/// sums wrap; what is given back is what was taken.
+fn take_whole(slots: &mut [Slot], leaf: u32, watts: i64) -> bool {
+    let (mut least, mut at) = (i64::MAX, leaf);
+    while let Some(slot) = slots.get_mut(at as usize) {
+        least = least.min(slot.room);
+        slot.room = slot.room.wrapping_sub(watts);
+        at = slot.parent;
+    }
+    if least < watts {
+        occupy(slots, leaf, watts.wrapping_neg());
+    }
+    least >= watts
 }
 
 /// Of equals the nearest to the site.
@@ -267,7 +267,7 @@ fn narrowest(slots: &[Slot], leaf: u32) -> Narrowest {
 fn occupy(slots: &mut [Slot], leaf: u32, watts: i64) {
     let mut at = leaf;
     while let Some(slot) = slots.get_mut(at as usize) {
-        slot.room -= watts;
+        slot.room = slot.room.wrapping_sub(watts);
         at = slot.parent;
     }
 }
