@@ -120,6 +120,7 @@ fn after(from: Instant, all: impl Iterator<Item = Instant>) -> Vec<f64> {
 /// A price tick until every order it leads to was accepted, as its watchers see.
 async fn price_ticks(site: &Site, crowd: &Crowd, operator: &Part) -> Result<Row> {
     let (mut all, mut longest, mut spent, began) = (Vec::new(), Vec::new(), Spent::default(), Instant::now());
+    let accepted = crowd.told().accepted;
     for flip in 0..FLIPS {
         let down = flip % 2 == 0;
         let from = Spent::by_now(site, operator, began).await?;
@@ -133,7 +134,12 @@ async fn price_ticks(site: &Site, crowd: &Crowd, operator: &Part) -> Result<Row>
         // What was told is carried out before the next.
         at_rest(crowd, QUIET).await?;
     }
-    let measured = format!("{}; until the last of a tick: {}; of all ticks: {spent}", spread(all)?, spread(longest)?);
+    let measured = format!(
+        "{}; until the last of a tick: {}; of all ticks: {spent}; orders accepted in all: {}",
+        spread(all)?,
+        spread(longest)?,
+        crowd.told().accepted - accepted
+    );
     let what = format!("price tick → all orders accepted, {} loads", site.size.containers);
     Ok(row(&what, "p99 ≤ 3 s", measured, "2.9 ms of API server a write: 2.9 core seconds a tick (section 8)"))
 }
