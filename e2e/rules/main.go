@@ -159,8 +159,8 @@ func (a alert) firing(engine *promql.Engine, written memory, now time.Time) ([]s
 	return found, nil
 }
 
-// run evaluates every alert at every interval, and compares where the test asks for it. An alert that fires and is asked
-// for nowhere is wrong as well.
+// run evaluates every alert at every interval, and compares at the moments at which the test asks for it. An alert that
+// fires and that the test does not ask for at any moment is wrong as well.
 func (t test) run(alerts []alert) ([]string, error) {
 	written, err := t.written()
 	if err != nil {
@@ -170,6 +170,9 @@ func (t test) run(alerts []alert) ([]string, error) {
 	engine := promql.NewEngine(options)
 	asked, last := map[string]bool{}, time.Duration(0)
 	for _, ask := range t.Alerts {
+		if t.Interval <= 0 || ask.At%t.Interval != 0 {
+			return nil, fmt.Errorf("eval_time %s of %s: must be a multiple of the interval, %s", ask.At, ask.Name, t.Interval)
+		}
 		asked[ask.Name] = true
 		last = max(last, time.Duration(ask.At))
 	}

@@ -3,11 +3,13 @@
 pub mod linked;
 
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ampacity::api::{ControllableLoad, ControllableLoadStatus, GpuPool, MiningFleet, PowerBudget};
+use ampacity::api::{ControllableLoad, ControllableLoadStatus, GpuPool, GridEvent, MiningFleet, PowerBudget};
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -86,6 +88,33 @@ pub async fn fleet_and_pool(test: &Test, below: (&str, &str), containers: i32, m
 pub async fn price(test: &Test, usd: &str) -> Result<()> {
     let patch = json!({"spec": {"energyPrice": {"source": {"static": {"value": usd}}}}});
     Api::<PowerBudget>::all(test.admin()).patch(SITE, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+/// A limit of the utility's on the site, or on a feeder of it, W: in force from so long after now until so long after,
+/// and what there is to respond to it.
+///
+/// # Errors
+/// If the API server refuses it.
+pub async fn limit(
+    test: &Test,
+    name: &str,
+    feeder: Option<&str>,
+    watts: i64,
+    response: Duration,
+    lasts: Range<Duration>,
+) -> Result<()> {
+    let moment =
+        |after: Duration| anyhow::Ok(Timestamp::from_second(Timestamp::now().checked_add(after)?.as_second())?);
+    let event: GridEvent = serde_json::from_value(json!({
+        "apiVersion": "ampacity.dev/v1alpha1", "kind": "GridEvent", "metadata": {"name": name},
+        "spec": {
+            "target": {"budget": SITE, "feeder": feeder}, "limitWatts": watts, "owner": "oncor",
+            "reason": "transmission constraint", "responseSeconds": response.as_secs(),
+            "start": moment(lasts.start)?.to_string(), "end": moment(lasts.end)?.to_string(),
+        },
+    }))?;
+    Api::all(test.admin()).create(&PostParams::default(), &event).await?;
     Ok(())
 }
 

@@ -1,7 +1,11 @@
 //! Who talks to the API server: users of its token file, and the kubeconfigs that carry their tokens.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Client;
+use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
@@ -111,6 +115,26 @@ pub async fn client_config(kubeconfig: serde_json::Value) -> Result<kube::Config
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
     config.default_retry = false;
     Ok(config)
+}
+
+/// A token of a ServiceAccount for these audiences (none: the API server's own), bound to a pod by its name and UID where
+/// one is named, as `client` may ask for it.
+///
+/// # Errors
+/// If the API server refuses it.
+pub async fn token(
+    client: Client,
+    namespace: &str,
+    account: &str,
+    audiences: &[&str],
+    pod: Option<(&str, &str)>,
+) -> Result<String> {
+    let bound = pod.map(|(name, uid)| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}));
+    let asked: TokenRequest =
+        serde_json::from_value(json!({"spec": {"audiences": audiences, "boundObjectRef": bound}}))?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, namespace);
+    let given = accounts.create_token_request(account, &PostParams::default(), &asked).await?;
+    Ok(given.status.context("a token request without an answer")?.token)
 }
 
 /// `bytes` random bytes as hexadecimal.

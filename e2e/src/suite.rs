@@ -16,7 +16,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -132,6 +132,16 @@ impl Test {
         let said = String::from_utf8_lossy(&done.stderr);
         ensure!(done.status.success(), "kubectl {}: {}\n{said}", arguments.join(" "), done.status);
         Ok(String::from_utf8(done.stdout)?)
+    }
+
+    /// Applies what a JSON holds, as the administrator, in the namespaces that it names.
+    ///
+    /// # Errors
+    /// As [`Test::kubectl`].
+    pub fn apply(&self, objects: &Value) -> Result<()> {
+        let path = self.plain()?.folder().join("applied.json");
+        std::fs::write(&path, serde_json::to_vec(objects)?)?;
+        self.kubectl(&["apply", "--server-side", "-f", &path.display().to_string()]).map(drop)
     }
 
     /// Like [`Plain::kwok_node`], for as long as the test runs.

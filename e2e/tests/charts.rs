@@ -146,7 +146,7 @@ fn every_alert_has_its_place_in_the_runbook_and_a_test_in_which_it_fires() -> Re
 }
 
 #[test]
-fn alerts_fire_when_they_should_by_prometheus_own_engine_and_at_no_other_time() -> Result<()> {
+fn alerts_fire_when_they_should_by_prometheus_own_engine_and_not_where_no_test_asks_for_them() -> Result<()> {
     let engine = binaries::rules(&|line| eprintln!("{line}"))?;
     let run = |alerts: &Path| Command::new(&engine).arg(alerts).arg(table("alerts.tests.yaml")).output();
     let file = Path::new(CHARTS).join("ampacity/files/alerts.yaml");

@@ -39,6 +39,8 @@ macro_rules! scenes {
                 match $scene(&mut $site).await.context(stringify!($scene)) {
                     Err(error) if attempt < TRIES && error.is::<plant::Late>() => {
                         eprintln!("{error:#}: once more");
+                        // Kept where those who see a passing run look.
+                        figure(concat!(stringify!($scene), "_tried_again"), attempt as f64, "times");
                         $site.held(stringify!($scene))?;
                         $site.restore().await.with_context(|| format!("after {error:#}"))?;
                     }

@@ -31,12 +31,6 @@ const SOON: Duration = Duration::from_secs(240);
 /// The namespace of the release.
 const NAMESPACE: &str = "ampacity";
 
-fn apply(test: &Test, objects: &Value) -> Result<()> {
-    let path = test.plain()?.folder().join("applied.json");
-    fs::write(&path, serde_json::to_vec(objects)?)?;
-    test.kubectl(&["apply", "--server-side", "-f", &path.display().to_string()]).map(drop)
-}
-
 /// Gives the node the images of operator and agents, of the tenant's program, and of a shell.
 fn import_images(test: &Test) -> Result<()> {
     let (plain, started) = (test.plain()?, Instant::now());
@@ -256,7 +250,7 @@ async fn train(test: &Test) -> Result<()> {
     let folder = test.plain()?.folder().join("work");
     fs::create_dir(&folder)?;
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
-    apply(test, &tenant(test.namespace(), &folder)?)?;
+    test.apply(&tenant(test.namespace(), &folder)?)?;
     let training =
         Training { jobs: Api::default_namespaced(test.admin()), pods: Api::default_namespaced(test.admin()), folder };
     let started = Instant::now();
@@ -286,7 +280,7 @@ fn a_site_on_a_real_node_runs_a_lease_whose_process_goes_on_where_it_was() -> Re
         plain.real_gpus(&[("nvidia.com/gpu.present", "true")], 8).await?;
         import_images(test)?;
         install(test).await?;
-        apply(test, &site("25.00"))?;
+        test.apply(&site("25.00"))?;
         let ran = async {
             agents(test).await?;
             people::explain(test)?;

@@ -159,7 +159,8 @@ impl Metrics {
         registry.register("unused_watts", help, self.unused.clone());
         let help = "Devices that leave what they may draw unused for long, or were lowered for it";
         registry.register("idle_devices", help, self.idle_devices.clone());
-        let help = "Loads that count their nameplate, because nothing proves that they draw less";
+        let help =
+            "Loads of a site that orders which count their nameplate, because nothing proves that they draw less";
         registry.register("blind_loads", help, self.blind_loads.clone());
         registry.register("energy_price_usd_per_mwh", "Newest published energy price", self.energy_price.clone());
         registry.register("energy_price_age_seconds", "Its age", self.energy_price_age.clone());
@@ -319,9 +320,12 @@ impl Metrics {
         self.unused.get_or_create(&of_site).set(unused.get());
         let idle = site.rows.iter().filter_map(|row| Some(i64::from(row.report.as_ref()?.0.devices.idle))).sum();
         self.idle_devices.get_or_create(&of_site).set(idle);
-        let ids = (0_u32..).take(site.rows.len()).map(LoadId);
-        let blind = ids.filter(|id| ledger.bound(*id, now).basis.is_blind()).count();
-        self.blind_loads.get_or_create(&of_site).set(i64::try_from(blind).unwrap_or(i64::MAX));
+        // In Shadow nothing is ordered and no agent made: that nothing proves is as it should be.
+        if site.is_active() {
+            let ids = (0_u32..).take(site.rows.len()).map(LoadId);
+            let blind = ids.filter(|id| ledger.bound(*id, now).basis.is_blind()).count();
+            self.blind_loads.get_or_create(&of_site).set(i64::try_from(blind).unwrap_or(i64::MAX));
+        }
     }
 
     fn prices(&self, site: &Site, now: Time) {

@@ -341,7 +341,7 @@ fn suffers(state: &LeaseState) -> bool {
     contract.grant.watts == Watts::ZERO && contract.account.running.is_some_and(|running| running.emergency)
 }
 
-/// What is wrong with a Job's switch and notice, if anything.
+/// What is wrong with a Job's switch, the nodes that its pods ask for and its notice, if anything.
 fn switch(job: &JobFacts, runs: bool, contract: Option<&Contract>, pool: Option<&PoolRow>) -> Option<Purposed> {
     let mut wanted = notice(contract.filter(|_| runs));
     let why = match contract {

@@ -151,7 +151,8 @@ pub struct JobFacts {
     pub lease: String,
     /// `spec.suspend`.
     pub suspended: bool,
-    /// `status.startTime` stands: it ran before, and what its pods are made of is settled.
+    /// `status.startTime` stands: it runs or ran, and what its pods are made of is settled. From Kubernetes 1.36 on it
+    /// is taken away when the Job is suspended; before, it stays for good.
     pub started: bool,
     /// `nodeSelector` of its pods.
     pub node_selector: BTreeMap<String, String>,

@@ -93,7 +93,8 @@ pub enum Write {
         /// Resource version that it must still have; none: it must not exist.
         revision: Option<String>,
     },
-    /// Flip a Job's switch and set our annotations on it (none: remove). Only on this UID.
+    /// Flip a Job's switch, say which nodes its pods ask for, and set our annotations on it (none: remove). Only on
+    /// this UID.
     Job {
         /// The Job.
         job: Key,
@@ -101,8 +102,8 @@ pub enum Write {
         uid: String,
         /// `spec.suspend`; none: as it stands.
         suspend: Option<bool>,
-        /// What its pods' `nodeSelector` is to hold besides; nothing: as it stands. Only a suspended Job that has never
-        /// started takes it.
+        /// What its pods' `nodeSelector` is to hold besides; nothing: as it stands. Only a suspended Job takes it, and
+        /// before Kubernetes 1.36 only one that has never started.
         node_selector: BTreeMap<String, String>,
         /// Annotations under our prefix.
         annotations: BTreeMap<String, Option<String>>,

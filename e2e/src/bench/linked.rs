@@ -4,14 +4,13 @@ use std::path::Path;
 
 use ampacity::link::grpc::certificates::AGENT_SECRET;
 use ampacity::link::grpc::identity::AUDIENCE;
-use anyhow::{Context, Result};
-use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use anyhow::Result;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
-use serde_json::json;
+use kube::api::Api;
 
 use super::{SOON, get};
+use crate::identity::token;
 use crate::{Test, until};
 
 /// The phase of a pod; empty where it has none yet.
@@ -44,13 +43,9 @@ pub async fn mounted(test: &Test, folder: &Path, pod: &Pod) -> Result<()> {
     for (name, data) in secret.data.unwrap_or_default() {
         std::fs::write(folder.join(name), data.0)?;
     }
-    let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name_any(), "uid": pod.uid()});
-    let asked = json!({"spec": {"audiences": [AUDIENCE], "expirationSeconds": 3600, "boundObjectRef": bound}});
-    let asked: TokenRequest = serde_json::from_value(asked)?;
-    let accounts: Api<ServiceAccount> = Api::default_namespaced(test.admin());
-    let given = accounts.create_token_request("default", &PostParams::default(), &asked).await?;
-    std::fs::write(folder.join("token"), given.status.context("a token request without an answer")?.token)?;
-    Ok(())
+    let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
+    let token = token(test.admin(), test.namespace(), "default", &[AUDIENCE], Some((&name, &uid))).await?;
+    Ok(std::fs::write(folder.join("token"), token)?)
 }
 
 /// An agent's flags for the link.

@@ -2,19 +2,20 @@
 //! them, and operator and agents take new ones up while they run.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ampacity::api::GridEvent;
 use ampacity::link::grpc::certificates::{AGENT_SECRET, SERVER_SECRET};
+use ampacity::link::grpc::keys::{Keys, generate};
+use ampacity_core::units::Time;
 use ampacity_e2e::bench::linked::is_linked;
-use ampacity_e2e::bench::{FULL, SITE, SOON, told};
+use ampacity_e2e::bench::{FULL, SOON, price, told};
 use ampacity_e2e::helm::Helm;
 use ampacity_e2e::identity::ADMIN;
-use ampacity_e2e::{Needs, Test, binaries, cluster_test_within, until};
-use anyhow::{Context, Result, ensure};
+use ampacity_e2e::{Mode, Needs, Test, binaries, cluster_test_within, until};
+use anyhow::{Context, Result, anyhow, ensure};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use serde_json::json;
@@ -27,6 +28,10 @@ const LIMIT: Duration = Duration::from_secs(600);
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(100);
 /// A turn of a second, and the link, on a busy machine.
 const SHED_WITHIN: Duration = Duration::from_secs(20);
+/// No machine earns that, USD/MWh.
+const DEAR: &str = "500.00";
+/// Where operators keep what they decide by, beside what cert-manager would.
+const KEPT: &str = "keys.json";
 
 /// A private authority as cert-manager's own guide makes one: a certificate that signs itself, and an issuer by its key.
 fn authority(namespace: &str) -> String {
@@ -49,15 +54,33 @@ fn authority(namespace: &str) -> String {
     .concat()
 }
 
-/// kubectl as the administrator, in the test's namespace.
+/// kubectl in the test's namespace.
 fn kubectl(test: &Test, arguments: &[&str]) -> Result<String> {
-    let plain = test.plain()?;
-    let mut kubectl = Command::new(plain.kubectl());
-    kubectl.env("KUBECONFIG", plain.kubeconfig(ADMIN)?).args(["--namespace", test.namespace()]).args(arguments);
-    let done = kubectl.output()?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "kubectl {}: {}\n{said}", arguments.join(" "), done.status);
-    Ok(String::from_utf8(done.stdout)?)
+    test.kubectl(&[&["--namespace", test.namespace()], arguments].concat())
+}
+
+/// Both Secrets as an operator leaves them that made its own certificates before: gives what it decides by.
+async fn made_before(test: &Test) -> Result<ByteString> {
+    let secrets: Api<Secret> = Api::default_namespaced(test.admin());
+    let now = Time::seconds(Timestamp::now().as_second());
+    let keys = Keys { current: generate("ampacity-operator", now)?, next: None, old: Vec::new() };
+    let kept = ByteString(serde_json::to_vec(&keys)?);
+    for (name, pems, more) in [(SERVER_SECRET, keys.server(), Some(&kept)), (AGENT_SECRET, keys.agent(), None)] {
+        let data = [("tls.crt", pems.certificate), ("tls.key", pems.key), ("ca.crt", pems.authorities)];
+        let data = data.map(|(key, pem)| (key.to_owned(), ByteString(pem)));
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                labels: Some([("app.kubernetes.io/managed-by".into(), "ampacity-operator".into())].into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some("kubernetes.io/tls".into()),
+            data: Some(data.into_iter().chain(more.map(|kept| (KEPT.into(), kept.clone()))).collect()),
+            ..Secret::default()
+        };
+        secrets.create(&PostParams::default(), &secret).await?;
+    }
+    Ok(kept)
 }
 
 /// The chart with certificates that another gives, and cert-manager, which gives them.
@@ -105,25 +128,33 @@ fn renew(test: &Test) -> Result<()> {
     Ok(())
 }
 
-/// A limit of the utility's, which leaves hardly any time.
-async fn urgent(test: &Test) -> Result<()> {
-    let event: GridEvent = serde_json::from_value(json!({
-        "apiVersion": "ampacity.dev/v1alpha1", "kind": "GridEvent", "metadata": {"name": "urgent"},
-        "spec": {
-            "target": {"budget": SITE}, "limitWatts": "10k", "owner": "oncor", "reason": "a line tripped",
-            "responseSeconds": 10, "start": Timestamp::now().to_string(),
-            "end": Timestamp::from_second(Timestamp::now().as_second() + 3_600)?.to_string(),
-        },
-    }))?;
-    Api::all(test.admin()).create(&PostParams::default(), &event).await?;
-    Ok(())
+/// Waits until something is so, and fails at once where an agent says meanwhile that its link is down.
+async fn linked_until(
+    site: &Linked<'_>,
+    what: &str,
+    within: Duration,
+    mut so: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
+    until(what, within, async || {
+        for port in [site.miner_port, site.gpu_port] {
+            if !is_linked(port).await? {
+                return Ok(Some(Err(anyhow!("a link was lost before {what}"))));
+            }
+        }
+        Ok(so().await?.then_some(Ok(())))
+    })
+    .await?
 }
 
-/// Both agents are linked still: asked for all the while that something is waited for.
-async fn still_linked(site: &Linked<'_>) -> Result<()> {
-    for port in [site.miner_port, site.gpu_port] {
-        ensure!(is_linked(port).await?, "the link lasts");
-    }
+/// Sheds by price while the API server answers no agent: the shed comes over the link, or not at all.
+async fn shed_over_the_link(test: &Test, site: &Linked<'_>) -> Result<()> {
+    let full = told(site.miner_port).await?;
+    ensure!(full >= FULL, "{full} W");
+    site.field.set(Mode::BlackHole);
+    price(test, DEAR).await?;
+    let shed = async || Ok(told(site.miner_port).await? < FULL / 2);
+    linked_until(site, "a shed over the link", SHED_WITHIN, shed).await?;
+    site.field.set(Mode::Pass);
     Ok(())
 }
 
@@ -132,53 +163,42 @@ fn taken_up(log: &Path) -> Result<usize> {
     Ok(std::fs::read_to_string(log)?.matches("certificates of the link are in use").count())
 }
 
-/// Renews both, and has a shed come through before either end has taken the new ones up.
+/// Renews both, and has a shed come over the link, which the old ones carry until both ends have taken the new ones up.
 async fn renewed(test: &Test, site: &Linked<'_>) -> Result<()> {
     let (before, keys) = (held(test, "tls.crt").await?, held(test, "tls.key").await?);
     let others = |now: &[ByteString; 2], then: &[ByteString; 2]| now.iter().zip(then).all(|(now, then)| now != then);
     renew(test)?;
     let started = Instant::now();
-    until("both to be issued anew", SOON, async || {
-        still_linked(site).await?;
-        Ok(others(&held(test, "tls.crt").await?, &before).then_some(()))
-    })
-    .await?;
+    let anew = async || Ok(others(&held(test, "tls.crt").await?, &before));
+    linked_until(site, "both to be issued anew", SOON, anew).await?;
     ensure!(others(&held(test, "tls.key").await?, &keys), "keys are made anew as well");
-    let full = told(site.miner_port).await?;
-    ensure!(full >= FULL, "{full} W");
-    urgent(test).await?;
-    until("a shed while certificates change", SHED_WITHIN, async || {
-        still_linked(site).await?;
-        Ok((told(site.miner_port).await? < FULL / 2).then_some(()))
-    })
-    .await?;
-    until("the operator to take the new ones up", TAKEN_UP_WITHIN, async || {
-        still_linked(site).await?;
-        Ok((taken_up(site.operator.log())? == 2).then_some(()))
-    })
-    .await?;
+    shed_over_the_link(test, site).await?;
+    let taken = async || Ok(taken_up(site.operator.log())? == 2);
+    linked_until(site, "the operator to take the new ones up", TAKEN_UP_WITHIN, taken).await?;
     eprintln!("in use {:.1} s after they were asked for anew", started.elapsed().as_secs_f64());
     Ok(())
 }
 
 #[test]
-fn certificates_of_cert_manager_carry_the_link_and_are_renewed_without_a_restart_or_a_lost_shed() -> Result<()> {
+fn certificates_of_cert_manager_take_the_place_of_made_ones_and_are_renewed_without_a_restart_or_a_lost_shed()
+-> Result<()> {
     cluster_test_within(LIMIT, Needs::OwnControlPlane, async |test| {
         let started = Instant::now();
         let definitions = binaries::cert_manager_definitions()?.display().to_string();
         kubectl(test, &["apply", "--server-side", "-f", &definitions])?;
         kubectl(test, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
         let issuer = test.plain()?.cert_manager()?;
+        let kept = made_before(test).await?;
         install(test)?;
         eprintln!("both certificates are ready {:.1} s after cert-manager was begun", started.elapsed().as_secs_f64());
         let site = linked(test, &["--link-certificates", "given"]).await?;
         assert_eq!(taken_up(site.operator.log())?, 1);
-        for name in [SERVER_SECRET, AGENT_SECRET] {
-            let secret = Api::<Secret>::default_namespaced(test.admin()).get(name).await?;
-            ensure!(!secret.data.is_some_and(|data| data.contains_key("keys.json")), "the operator wrote {name}");
-        }
 
         renewed(test, &site).await?;
+        // The operator wrote nothing: what it had kept lies there as it was.
+        let secrets: Api<Secret> = Api::default_namespaced(test.admin());
+        let data = secrets.get(SERVER_SECRET).await?.data.unwrap_or_default();
+        ensure!(data.get(KEPT) == Some(&kept), "the operator wrote {SERVER_SECRET}");
 
         // An agent that dials now shows its new one, and meets the operator's.
         let (_again, port) = site.dials_again(test).await?;

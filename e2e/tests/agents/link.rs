@@ -3,13 +3,15 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use ampacity::api::{ControllableLoad, GridEvent};
+use ampacity::api::ControllableLoad;
 use ampacity::store::LEADERSHIP_NAME;
 use ampacity::store::kube::LINK_ANNOTATION;
 use ampacity_e2e::bench::linked::{flags, is_linked, mounted, runs};
-use ampacity_e2e::bench::{Bench, FULL, SITE, SOON, ceiling, load, site, stated, told};
+use ampacity_e2e::bench::{Bench, FULL, SOON, ceiling, limit, load, site, stated, told};
 use ampacity_e2e::binaries::Program;
+use ampacity_e2e::identity::ADMIN;
 use ampacity_e2e::process::Part;
+use ampacity_e2e::proxy::FaultProxy;
 use ampacity_e2e::{Needs, Test, cluster_test_within, definitions, until};
 use anyhow::{Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -34,25 +36,6 @@ const WALK: Duration = Duration::from_secs(4);
 /// Unaided, a node's agent writes its status every three seconds; linked, once a minute.
 const QUIET_FOR: Duration = Duration::from_secs(12);
 
-/// A limit of the utility's: the site has to keep it from a while after now, and then has long to respond. The leader
-/// walks down to it before it begins; by themselves agents would keep it only when the time to respond is over.
-async fn limit(test: &Test) -> Result<()> {
-    let moment = |seconds: u64| {
-        let at = SystemTime::now() + Duration::from_secs(seconds);
-        let at = at.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-        anyhow::Ok(k8s_openapi::jiff::Timestamp::from_second(at.try_into()?)?.to_string())
-    };
-    let event: GridEvent = serde_json::from_value(json!({
-        "apiVersion": "ampacity.dev/v1alpha1", "kind": "GridEvent", "metadata": {"name": "peak"},
-        "spec": {
-            "target": {"budget": SITE}, "limitWatts": "10k", "owner": "oncor", "reason": "transmission constraint",
-            "responseSeconds": RESPONSE.as_secs(), "start": moment(BEGINS_IN.as_secs())?, "end": moment(3_600)?,
-        },
-    }))?;
-    Api::all(test.admin()).create(&PostParams::default(), &event).await?;
-    Ok(())
-}
-
 /// When the leader will shed for that limit: from when on agents keep it by themselves, less what there is to respond,
 /// and less what plans come early.
 async fn shed_at(test: &Test) -> Result<SystemTime> {
@@ -67,6 +50,8 @@ async fn shed_at(test: &Test) -> Result<SystemTime> {
 pub(super) struct Linked<'a> {
     bench: Bench<'a>,
     pub(super) operator: Part,
+    /// The agents' way to the API server.
+    pub(super) field: FaultProxy,
     _miner: Part,
     gpu: Part,
     pub(super) miner_port: u16,
@@ -108,14 +93,16 @@ pub(super) async fn linked<'a>(test: &'a Test, more: &[&str]) -> Result<Linked<'
     mounted(test, of_gpu, &node).await?;
     let (of_miner, of_gpu) = (flags(of_miner), flags(of_gpu));
     let (of_miner, of_gpu) = (of_miner.each_ref().map(String::as_str), of_gpu.each_ref().map(String::as_str));
-    let (miner, miner_port) = bench.agent("miner", ("--load", MINER), &bench.kubeconfig, &of_miner)?;
-    let (gpu, gpu_port) = bench.agent("gpu", ("--node", "bench-n1"), &bench.kubeconfig, &of_gpu)?;
+    let field = bench.plain.fault_proxy().await?;
+    let kubeconfig = bench.plain.kubeconfig_through(&field, ADMIN)?;
+    let (miner, miner_port) = bench.agent("miner", ("--load", MINER), &kubeconfig, &of_miner)?;
+    let (gpu, gpu_port) = bench.agent("gpu", ("--node", "bench-n1"), &kubeconfig, &of_gpu)?;
     for port in [miner_port, gpu_port] {
         until("a link", SOON, async || Ok(is_linked(port).await?.then_some(()))).await?;
     }
     stated(test, MINER, "at full power", |s, to| to >= FULL && (FULL..=to).contains(&ceiling(s))).await?;
     stated(test, NODE, "capped", |s, to| to < 10_000 && ceiling(s) <= to).await?;
-    Ok(Linked { bench, operator, _miner: miner, gpu, miner_port, gpu_port })
+    Ok(Linked { bench, operator, field, _miner: miner, gpu, miner_port, gpu_port })
 }
 
 /// Which of two statuses of a load are different, over a while.
@@ -147,7 +134,9 @@ fn a_shed_reaches_agents_over_the_link_while_the_api_server_is_frozen() -> Resul
         let bound = node.status.as_ref().map(ceiling);
         ensure!(bound.is_some_and(|watts| watts <= node.spec.setpoint_watts.0), "{:?}", node.status);
 
-        limit(test).await?;
+        // The leader walks down to it before it begins; by themselves agents would keep it only when the time to respond is
+        // over.
+        limit(test, "peak", None, 10_000, RESPONSE, BEGINS_IN..Duration::from_secs(3_600)).await?;
         let then = shed_at(test).await?;
         let before = (load(test, MINER).await?, told(site.miner_port).await?);
         tokio::time::sleep((then - WALK).duration_since(SystemTime::now())?).await;

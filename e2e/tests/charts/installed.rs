@@ -17,12 +17,11 @@ use ampacity::store::Filter;
 use ampacity::store::kube::{KubeStore, control};
 use ampacity_core::units::Time;
 use ampacity_e2e::helm::Helm;
-use ampacity_e2e::identity::ADMIN;
+use ampacity_e2e::identity::{ADMIN, token};
 use ampacity_e2e::{Needs, Test, cluster_test_within, definitions, until};
-use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::authentication::v1::TokenRequest;
+use anyhow::{Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::ResourceExt;
@@ -86,13 +85,9 @@ fn every_object_is_accepted(test: &Test) -> Result<()> {
 }
 
 /// A token of an account of the release, as the kubelet of n1 gets it for a pod (or for none).
-pub(super) async fn token(test: &Test, account: &str, pod: Option<(&str, &str)>) -> Result<String> {
+pub(super) async fn token_of(test: &Test, account: &str, pod: Option<(&str, &str)>) -> Result<String> {
     let config = test.plain()?.config_as("system:node:n1", &["system:nodes", "system:masters"]).await?;
-    let accounts: Api<ServiceAccount> = Api::namespaced(Client::try_from(config)?, NAMESPACE);
-    let bound = pod.map(|(name, uid)| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}));
-    let asked: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [], "boundObjectRef": bound}}))?;
-    let given = accounts.create_token_request(account, &PostParams::default(), &asked).await?;
-    Ok(given.status.context("a token request without an answer")?.token)
+    token(Client::try_from(config)?, NAMESPACE, account, &[], pod).await
 }
 
 #[test]
@@ -237,7 +232,7 @@ fn the_operators_account_may_do_all_that_an_operator_does() -> Result<()> {
     cluster_test_within(LIMIT, Needs::FakeNodes, async |test| {
         let _turn = installed(test).await?;
         site(test).await?;
-        let token = token(test, "ampacity-operator", None).await?;
+        let token = token_of(test, "ampacity-operator", None).await?;
         let client = Client::try_from(control(test.plain()?.config_with_token(&token).await?))?;
         operate(client, async |address| {
             let loads: Api<ControllableLoad> = Api::namespaced(test.admin(), NAMESPACE);

@@ -171,12 +171,8 @@ fn dialled(policies: &[Value], pods: &[Pod]) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-#[test]
-fn network_policies_let_through_what_operators_and_agents_need_and_nothing_else() -> Result<()> {
-    let values = "gpuAgents.enabled=true,minerAgents.device=simulated,networkPolicies.apiServerCidrs={10.1.0.1/32},\
-                  networkPolicies.minerCidrs={10.7.0.0/16},networkPolicies.metricsFrom.team=monitoring";
-    let all = ["template", "ampacity", "ampacity", "--namespace", NAMESPACE, "--set", values];
-    let all = objects(&Helm::find()?.run(None, &all)?)?;
+/// The chart's pods, the operator's agent of a container, and others of the cluster.
+fn pods(all: &[Value]) -> Result<Vec<Pod>> {
     let named = |kind: &str, name: &str| {
         let is =
             |one: &&Value| one.get("kind") == Some(&json!(kind)) && one.pointer("/metadata/name") == Some(&json!(name));
@@ -198,7 +194,7 @@ fn network_policies_let_through_what_operators_and_agents_need_and_nothing_else(
     let miner = template("s21-0", "yard", &owner, NAMESPACE, &options);
     let mut prometheus = Pod::other("prometheus", "watching", &[]);
     prometheus.namespace = json!({"kubernetes.io/metadata.name": "watching", "team": "monitoring"});
-    let pods = [
+    Ok(vec![
         Pod::own("operator", &operator)?,
         Pod::own("gpu", &gpu)?,
         Pod::own("miner", &miner)?,
@@ -206,7 +202,16 @@ fn network_policies_let_through_what_operators_and_agents_need_and_nothing_else(
         prometheus,
         Pod::other("dns", "kube-system", &[("dns", 53), ("dns-tcp", 53), ("metrics", 9153)]),
         Pod::other("tenant", "tenant-a", &[("web", 80)]),
-    ];
+    ])
+}
+
+#[test]
+fn network_policies_let_through_what_operators_and_agents_need_and_nothing_else() -> Result<()> {
+    let values = "gpuAgents.enabled=true,minerAgents.device=simulated,networkPolicies.apiServerCidrs={10.1.0.1/32},\
+                  networkPolicies.minerCidrs={10.7.0.0/16},networkPolicies.metricsFrom.team=monitoring";
+    let all = ["template", "ampacity", "ampacity", "--namespace", NAMESPACE, "--set", values];
+    let all = objects(&Helm::find()?.run(None, &all)?)?;
+    let pods = pods(&all)?;
     let policies: Vec<Value> =
         all.iter().filter(|one| one.get("kind") == Some(&json!("NetworkPolicy"))).cloned().collect();
     assert_eq!(policies.len(), 4);

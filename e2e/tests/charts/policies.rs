@@ -13,7 +13,7 @@ use kube::{Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::installed::{LIMIT, NAMESPACE, installed, token};
+use super::installed::{LIMIT, NAMESPACE, installed, token_of};
 use super::table;
 
 /// Roles are gathered, and policies noticed, within a second or two; a busy machine is slower.
@@ -189,7 +189,7 @@ async fn tokens_tell_which_node_they_come_from(test: &Test) -> Result<()> {
     let on_n1 = ListParams::default().labels("app.kubernetes.io/component=gpu-agent").fields("spec.nodeName=n1");
     let pod = pods.list(&on_n1).await?.items.into_iter().next().context("no GPU agent on n1")?;
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
-    let token = token(test, "ampacity-gpu-agent", Some((&name, &uid))).await?;
+    let token = token_of(test, "ampacity-gpu-agent", Some((&name, &uid))).await?;
     let agent = Client::try_from(test.plain()?.config_with_token(&token).await?)?;
     let state = async |load: &str| {
         let path = format!("/apis/ampacity.dev/v1alpha1/namespaces/{NAMESPACE}/controllableloads/{load}/status");

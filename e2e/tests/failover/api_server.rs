@@ -1,14 +1,13 @@
 //! An API server that is restarted, paused and slow, and an etcd that is paused and restored.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ampacity::api::GridEvent;
-use ampacity_e2e::bench::{SITE, SOON, ended, load, price};
+use ampacity_e2e::bench::{SOON, ended, limit, load, price};
 use ampacity_e2e::binaries::Program;
 use ampacity_e2e::{Mode, figure, until};
 use anyhow::{Context, Result, ensure};
-use kube::api::{Api, DeleteParams, PostParams};
-use serde_json::json;
+use kube::api::{Api, DeleteParams};
 
 use super::plant::{BUSY, CONTAINERS, DEAR, PROOF, SKEW, Site, before};
 
@@ -65,19 +64,7 @@ pub(crate) async fn restarted(site: &mut Site<'_>) -> Result<()> {
 
 /// A limit of the utility's on the hall, and when it begins.
 async fn peak(site: &Site<'_>) -> Result<Instant> {
-    let moment = |after: Duration| {
-        let at = (SystemTime::now() + after).duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-        anyhow::Ok(k8s_openapi::jiff::Timestamp::from_second(at.try_into()?)?.to_string())
-    };
-    let event: GridEvent = serde_json::from_value(json!({
-        "apiVersion": "ampacity.dev/v1alpha1", "kind": "GridEvent", "metadata": {"name": "peak"},
-        "spec": {
-            "target": {"budget": SITE, "feeder": "hall-a"}, "limitWatts": PEAK_WATTS, "owner": "oncor",
-            "reason": "transmission constraint", "responseSeconds": RESPONSE.as_secs(),
-            "start": moment(BEGINS_IN)?, "end": moment(BEGINS_IN + LASTS)?,
-        },
-    }))?;
-    Api::all(site.test.admin()).create(&PostParams::default(), &event).await?;
+    limit(site.test, "peak", Some("hall-a"), PEAK_WATTS, RESPONSE, BEGINS_IN..BEGINS_IN + LASTS).await?;
     let start = Instant::now() + BEGINS_IN;
     site.truth.limit("hall-a", PEAK_WATTS, start + RESPONSE, start + LASTS);
     Ok(start)

@@ -33,7 +33,9 @@ pub(crate) async fn killed_in_a_shed(site: &mut Site<'_>) -> Result<()> {
     site.operator(leader)?.part.kill()?;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let (left, told) = (site.high(), site.told().await?);
-    ensure!(!left.is_empty(), "{scene}: the shed was over: nothing was in the middle of anything");
+    if left.is_empty() {
+        return Err(Late(format!("{scene}: the shed was over: nothing was in the middle of anything")).into());
+    }
     let first = site.orders.first_above(epoch, SOON).await?;
     let decided = site.in_time(scene, killed, first.at, DECIDES_WITHIN)?;
     figure("shed_kill_to_next_decision", decided.as_secs_f64(), "seconds");
@@ -126,10 +128,13 @@ pub(crate) async fn frozen_past_its_lease(site: &mut Site<'_>) -> Result<()> {
         Ok((now > refusals).then_some(now - refusals))
     })
     .await;
-    let Ok(late) = late else {
-        old.part.thaw()?;
-        site.exits(scene, leader, "leadership lost").await?;
-        return Err(Late(format!("{scene}: what it had sent never arrived")).into());
+    let late = match late {
+        Ok(late) => late,
+        Err(why) => {
+            old.part.thaw()?;
+            site.exits(scene, leader, "leadership lost").await?;
+            return Err(Late(format!("{scene}: what it had sent never arrived: {why:#}")).into());
+        }
     };
     figure("frozen_late_writes_refused_by_the_fence", late as f64, "writes");
     site.shed(SHED_ENDS_WITHIN).await?;

@@ -1,21 +1,19 @@
 //! What the tenants' tests stand on: the charts installed, an operator and the agents of four GPU nodes as real
 //! processes under the charts' accounts, and two tenants with ordinary `edit` rights in namespaces of their own.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ampacity::api::{ComputeLease, ControllableLoad};
+use ampacity_e2e::bench::port;
 use ampacity_e2e::helm::Helm;
-use ampacity_e2e::identity::ADMIN;
+use ampacity_e2e::identity::{ADMIN, token};
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{Test, definitions, until};
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -150,37 +148,13 @@ async fn token_of(test: &Test, pod: &Pod) -> Result<String> {
     let account = spec.service_account_name.as_deref().context("a pod without an account")?;
     let kubelet = format!("system:node:{node}");
     let config = test.plain()?.config_as(&kubelet, &["system:nodes", "system:masters"]).await?;
-    let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name_any(), "uid": pod.uid()});
-    let asked = serde_json::from_value(json!({"spec": {"audiences": [], "boundObjectRef": bound}}))?;
-    token(Client::try_from(config)?, NAMESPACE, account, &asked).await
-}
-
-async fn token(client: Client, namespace: &str, account: &str, asked: &TokenRequest) -> Result<String> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client, namespace);
-    let given = accounts.create_token_request(account, &PostParams::default(), asked).await?;
-    Ok(given.status.context("a token request without an answer")?.token)
-}
-
-/// The administrator's kubeconfig with another's token in it.
-fn kubeconfig(test: &Test, name: &str, token: &str) -> Result<PathBuf> {
-    let plain = test.plain()?;
-    let mut config: Value = serde_yaml::from_str(&fs::read_to_string(plain.kubeconfig(ADMIN)?)?)?;
-    let user = config.pointer_mut("/users/0/user").context("a kubeconfig without a user")?;
-    *user = json!({"token": token});
-    let path = plain.folder().join(format!("{name}.kubeconfig"));
-    fs::write(&path, serde_yaml::to_string(&config)?)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    Ok(path)
-}
-
-/// A port that is free now.
-fn port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
+    token(Client::try_from(config)?, NAMESPACE, account, &[], Some((&name, &uid))).await
 }
 
 async fn start_operator(test: &Test, pod: &Pod) -> Result<(Part, u16)> {
     let (name, port) = (pod.name_any(), port()?);
-    let kubeconfig = kubeconfig(test, &name, &token_of(test, pod).await?)?;
+    let kubeconfig = test.plain()?.kubeconfig_with_token(&name, &token_of(test, pod).await?)?;
     let address = format!("127.0.0.1:{port}");
     let arguments = ["operator", "--namespace", NAMESPACE, "--name", &name, "--http-address", &address];
     let more = ["--explain-address", "127.0.0.1:0"];
@@ -192,7 +166,7 @@ async fn start_operator(test: &Test, pod: &Pod) -> Result<(Part, u16)> {
 async fn start_agent(test: &Test, pod: &Pod) -> Result<(Part, PathBuf)> {
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).context("an agent on no node")?;
-    let kubeconfig = kubeconfig(test, &name, &token_of(test, pod).await?)?;
+    let kubeconfig = test.plain()?.kubeconfig_with_token(&name, &token_of(test, pod).await?)?;
     let state = test.plain()?.logs().join(format!("{node}.devices.json"));
     let (shown, address) = (state.display().to_string(), format!("127.0.0.1:{}", port()?));
     let who = ["agent", "gpu", "--node", &node, "--namespace", NAMESPACE, "--name", &name, "--pod-uid", &uid];
@@ -221,32 +195,21 @@ async fn platform(test: &Test) -> Result<()> {
     let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
         made("PowerBudget", "yard", budget), made("GpuPool", "h100", pool), made("LeaseClass", "firm", class),
     ]});
-    apply(test, &objects)
-}
-
-/// Applies what a JSON holds, as the administrator.
-pub(super) fn apply(test: &Test, objects: &Value) -> Result<()> {
-    let path = test.plain()?.folder().join("applied.json");
-    fs::write(&path, serde_json::to_vec(objects)?)?;
-    test.kubectl(&["apply", "--server-side", "-f", path.to_str().context("a path")?]).map(drop)
+    test.apply(&objects)
 }
 
 /// A namespace, and a client of an account in it that has the right to edit it, once that is in force.
 async fn tenant(test: &Test, namespace: &str) -> Result<Client> {
     let named = |name: &str| json!({"name": name, "namespace": namespace});
     let group = "rbac.authorization.k8s.io";
-    apply(
-        test,
-        &json!({"apiVersion": "v1", "kind": "List", "items": [
+    test.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": named("dev")},
             {"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": named("dev"),
              "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "edit"},
              "subjects": [{"kind": "ServiceAccount", "name": "dev", "namespace": namespace}]},
-        ]}),
-    )?;
-    let asked = serde_json::from_value(json!({"spec": {"audiences": []}}))?;
-    let token = token(test.admin(), namespace, "dev", &asked).await?;
+    ]}))?;
+    let token = token(test.admin(), namespace, "dev", &[], None).await?;
     let client = Client::try_from(test.plain()?.config_with_token(&token).await?)?;
     let leases: Api<ComputeLease> = Api::namespaced(client.clone(), namespace);
     until("a tenant's rights", SOON, async || Ok(leases.list(&ListParams::default()).await.ok())).await?;

@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ampacity::api::ControllableLoad;
+use ampacity_e2e::identity::token;
 use ampacity_e2e::process::Part;
 use ampacity_e2e::{Plain, Test, until};
 use anyhow::{Context, Result, bail, ensure};
-use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
-use kube::api::{Api, ListParams, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ struct Player {
 pub(super) struct Players {
     pods: Api<Pod>,
     /// As a kubelet, which alone may ask for pods' tokens.
-    accounts: Api<ServiceAccount>,
+    kubelet: Client,
     /// By UID of the pod.
     all: Mutex<BTreeMap<String, Player>>,
     settled: AtomicBool,
@@ -74,7 +74,7 @@ impl Players {
         let kubelet = test.plain()?.config_as("system:node:n1", &["system:nodes", "system:masters"]).await?;
         Ok(Self {
             pods: Api::namespaced(test.admin(), NAMESPACE),
-            accounts: Api::namespaced(Client::try_from(kubelet)?, NAMESPACE),
+            kubelet: Client::try_from(kubelet)?,
             all: Mutex::default(),
             settled: AtomicBool::new(false),
         })
@@ -145,12 +145,9 @@ impl Players {
         if self.all().values().any(taken) {
             return Ok(false);
         }
-        let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
-        let request: TokenRequest =
-            serde_json::from_value(json!({"spec": {"audiences": [], "boundObjectRef": bound}}))?;
         let account = spec.service_account_name.context("a pod without an account")?;
-        let given = self.accounts.create_token_request(&account, &PostParams::default(), &request).await?;
-        let kubeconfig = plain.kubeconfig_with_token(&name, &given.status.context("no token")?.token)?;
+        let token = token(self.kubelet.clone(), NAMESPACE, &account, &[], Some((&name, uid))).await?;
+        let kubeconfig = plain.kubeconfig_with_token(&name, &token)?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let state = seat.as_ref().map(|seat| state(plain, seat).display().to_string()).unwrap_or_default();
         let placed = |argument: &String| {

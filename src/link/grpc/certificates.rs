@@ -3,7 +3,8 @@
 //! `ampacity-link-server` is the operators' own: what they show, and beside it, under `keys.json`, all that
 //! [`super::keys`] decides by. `ampacity-link-agent` is what agents' pods mount. Only the leader writes, by the revision
 //! that it read; followers read, so that they could lead at once. Secrets without `keys.json` are another's, such as
-//! cert-manager's, with the same three keys: they are read, and never written.
+//! cert-manager's, with the same three keys: they are read, and never written. So is each that another is said to give,
+//! whatever it still holds of ours: cert-manager changes its own three keys and leaves `keys.json` where it was.
 
 use super::keys::{Keys, generate};
 use super::tls::{self, AUTHORITIES, CERTIFICATE, KEY, Pems};
@@ -69,9 +70,9 @@ enum Kept {
     Theirs(Pems),
 }
 
-fn kept(secret: &Secret) -> Result<Kept, KeepError> {
+fn kept(secret: &Secret, source: Source) -> Result<Kept, KeepError> {
     let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
-    let Some(keys) = data(KEYS) else {
+    let Some(keys) = data(KEYS).filter(|_| source == Source::Made) else {
         let pem = |key| data(key).map(|value| value.0.clone()).unwrap_or_default();
         return Ok(Kept::Theirs(Pems { certificate: pem(CERTIFICATE), key: pem(KEY), authorities: pem(AUTHORITIES) }));
     };
@@ -159,7 +160,7 @@ impl<L: Fn() -> bool> Keeper<L> {
     /// What the operator is to show, after what was due was done.
     async fn look(&self) -> Result<Pems, KeepError> {
         let stands = self.secrets.get_opt(SERVER_SECRET).await?;
-        let keys = match stands.as_ref().map(kept).transpose()? {
+        let keys = match stands.as_ref().map(|stands| kept(stands, self.source)).transpose()? {
             Some(Kept::Theirs(pems)) => return Ok(pems),
             Some(Kept::Ours(keys)) => Some(*keys),
             None => None,
@@ -217,13 +218,24 @@ mod tests {
     fn a_secret_that_we_made_is_told_from_one_that_another_filled() {
         let keys = Keys { current: generate("a.svc", Time::seconds(0)).unwrap(), next: None, old: Vec::new() };
         let made = secret(SERVER_SECRET, keys.server(), Some(&keys), None).unwrap();
-        assert_eq!(kept(&made).unwrap(), Kept::Ours(Box::new(keys.clone())));
+        assert_eq!(kept(&made, Source::Made).unwrap(), Kept::Ours(Box::new(keys.clone())));
         let given = secret(SERVER_SECRET, keys.server(), None, None).unwrap();
-        assert_eq!(kept(&given).unwrap(), Kept::Theirs(keys.server()));
+        assert_eq!(kept(&given, Source::Made).unwrap(), Kept::Theirs(keys.server()));
         let mut spoilt = made;
         spoilt.data.as_mut().unwrap().insert(KEYS.into(), ByteString(b"{".to_vec()));
-        let said = kept(&spoilt).unwrap_err().to_string();
+        let said = kept(&spoilt, Source::Made).unwrap_err().to_string();
         assert!(said.starts_with("Secret ampacity-link-server: keys.json: EOF"), "{said}");
+    }
+
+    #[test]
+    fn what_another_gives_is_shown_whatever_we_kept_beside_it_before() {
+        let keys = |at| Keys { current: generate("a.svc", Time::seconds(at)).unwrap(), next: None, old: Vec::new() };
+        let (ours, theirs) = (keys(0), keys(9).server());
+        let mut filled = secret(SERVER_SECRET, ours.server(), Some(&ours), None).unwrap();
+        let of_theirs = secret(SERVER_SECRET, theirs.clone(), None, None).unwrap();
+        filled.data.as_mut().unwrap().extend(of_theirs.data.unwrap());
+        assert_eq!(kept(&filled, Source::Given).unwrap(), Kept::Theirs(theirs));
+        assert_eq!(kept(&filled, Source::Made).unwrap(), Kept::Ours(Box::new(ours)), "and back");
     }
 
     #[test]

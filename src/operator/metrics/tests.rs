@@ -44,6 +44,19 @@ fn a_load_whose_agent_says_nothing_is_blind_and_the_others_are_not() {
     assert_eq!(world.metrics("ampacity_blind_loads{"), ["ampacity_blind_loads{site=\"west\"} 0"]);
 }
 
+#[test]
+fn in_shadow_no_load_is_called_blind_because_none_is_told_to_prove() {
+    let mut world = World::new("");
+    world.silent.extend(["s19j-0", "s19j-1", "s19j-2"].map(String::from));
+    world.apply(&SITE.replace("mode: Active", "mode: Shadow"));
+    world.run(60);
+    assert_eq!(world.metrics("ampacity_allocated_watts{").len(), 2, "the site is measured");
+    assert_eq!(world.metrics("ampacity_blind_loads{"), [""; 0]);
+    world.apply(SITE);
+    world.run(60);
+    assert_eq!(world.metrics("ampacity_blind_loads{"), ["ampacity_blind_loads{site=\"west\"} 3"]);
+}
+
 /// A site of which everything is measured that can be.
 fn whole() -> World {
     let mut world = World::new(

@@ -4,8 +4,12 @@ use super::{LeaseRow, Usage};
 use crate::operator::site::Site;
 use ampacity_core::lease::{Contract, Delivery, LeaseState};
 use ampacity_core::tree::NodeId;
-use ampacity_core::units::{Span, Time, Watts};
+use ampacity_core::units::{Ppm, Span, Time, Watts};
 use std::collections::BTreeMap;
+
+/// What a hall may draw above its grant, of what its lease is for: lights, fans and the supplies of machines that are
+/// off draw on after the last term too, and a page that no tenant can end wakes people for nothing.
+const STANDBY: Ppm = Ppm::percent(2);
 
 /// The leases of one class together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,10 +31,10 @@ impl Site {
             let pinned = row.object.status.as_ref().and_then(|status| status.terms.as_ref());
             let class = pinned.map_or(row.object.spec.class_name.as_str(), |terms| terms.class_name.as_str());
             let of_class = found.entry(class).or_default();
-            let since = holds_since(row, contract, usage, &|node, from| {
+            let since = holds_since(row, contract, usage, &|node, full, from| {
                 let reading = self.meters.get(node.index()).copied().flatten();
-                let granted = halls.get(&node).copied().unwrap_or_default();
-                reading.is_some_and(|reading| reading.time >= from && reading.watts > granted)
+                let granted = halls.get(&node).copied().unwrap_or_default() + full.part(STANDBY);
+                reading.is_some_and(|reading| reading.time >= from && reading.watts - reading.error > granted)
             });
             let overrun = since.map_or(Span::ZERO, |since| now.since(since).at_least_zero());
             of_class.overrun = of_class.overrun.max(overrun);
@@ -55,12 +59,13 @@ impl Site {
 }
 
 /// From when on a lease holds watts that it should have given back; it may lie ahead. `draws` says whether a hall was
-/// seen to draw more than is granted there, at that moment or later.
+/// seen to draw more than is granted there, by more than its meter's error and what a lease of so many watts leaves on
+/// when all is off, at that moment or later.
 fn holds_since(
     row: &LeaseRow,
     contract: &Contract,
     usage: &Usage,
-    draws: &dyn Fn(NodeId, Time) -> bool,
+    draws: &dyn Fn(NodeId, Watts, Time) -> bool,
 ) -> Option<Time> {
     let ended = matches!(row.state, LeaseState::Ended(_));
     let by = match (ended, contract.notice) {
@@ -71,7 +76,7 @@ fn holds_since(
         _ => return None,
     };
     match contract.offer.delivery {
-        Delivery::Power { node, .. } => draws(node, by).then_some(by),
+        Delivery::Power { node, watts } => draws(node, watts, by).then_some(by),
         Delivery::Jobs { .. } => {
             let jobs = usage.jobs(row).iter().filter(|job| !usage.pods(job).is_empty() || job.terminating > 0);
             jobs.map(|job| by.after(job.grace)).max()
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hall_that_draws_on_after_its_term_is_overrun_and_firm_terms_have_no_allowance() {
+    fn a_hall_that_draws_on_after_its_term_is_overrun_until_standby_is_left_and_firm_terms_have_no_allowance() {
         let mut world = World::new("");
         let hall = "{name: hall-t, limitWatts: 100k, meter: {source: {static: {watts: 0}}}}";
         let site = crate::operator::report::tests::parts::SITE.split("---").next().unwrap();
@@ -201,8 +206,11 @@ mod tests {
         world.run(90);
         let overrun = measured(&world, "hall").0;
         assert!((58.0..=62.0).contains(&overrun), "{overrun}");
-        world.prices.metered = Some(0);
+        world.prices.metered = Some(1_001);
         world.run(1);
-        assert_eq!(measured(&world, "hall").0, 0.0);
+        assert!(measured(&world, "hall").0 > overrun, "more than 2 % of its 50 kW is no standby");
+        world.prices.metered = Some(500);
+        world.run(1);
+        assert_eq!(measured(&world, "hall").0, 0.0, "1 % is");
     }
 }

@@ -29,7 +29,8 @@ use writer::{Answered, Flight};
 const SEEN_MAX: usize = 4_096;
 /// Events that may be under way: a person reads no more, and orders must not queue behind them.
 const EVENTS_MAX: usize = 256;
-/// Reports and the like that may be under way: whoever makes ten thousand leases must not have a shed refused.
+/// Reports, notes on pods and the like that may be under way: whoever makes ten thousand leases or pods must not have a
+/// shed refused.
 const RESTING_MAX: usize = UNDER_WAY_MAX / 2;
 /// No byte for this long: the connection is dead. Above the watches' own 30 s with their 5 s of grace.
 const READ_TIMEOUT: Duration = Duration::from_secs(40);
@@ -244,7 +245,8 @@ impl Store for KubeStore {
             _ => (false, None),
         };
         let object = writer::target(&write);
-        let rests = !writer::is_urgent(&write);
+        // Notes go out before reports and are let in like them: a lease has as many pods as its tenant makes.
+        let rests = !writer::is_urgent(&write) || matches!(write, Write::NotePod { .. });
         let shares = (event && self.events >= EVENTS_MAX) || (rests && self.resting >= RESTING_MAX);
         let full = self.under_way.len() >= UNDER_WAY_MAX || shares;
         let due = Instant::now() + Duration::from_millis(u64::try_from(TIMEOUT.get()).unwrap_or(0));
@@ -353,6 +355,19 @@ mod tests {
     async fn reports_beyond_their_share_are_refused_and_orders_are_not() {
         let mut store = alone();
         let last = (0..=RESTING_MAX).map(|at| store.submit(finalizer(&format!("b{at}")))).last().unwrap();
+        store.submit(Write::Lead { facts: LeadershipFacts::default(), revision: None });
+        assert_eq!(store.given, [Seen::Answer(last, Answer::Refused(Refusal::Busy))]);
+        assert_eq!(store.under_way(), RESTING_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn notes_on_a_tenants_pods_beyond_the_reports_share_are_refused_and_orders_are_not() {
+        let mut store = alone();
+        let note = |at| {
+            let pod = Key::namespaced(Kind::Pod, "n", &format!("trainer-{at}"));
+            Write::NotePod { pod, uid: "u".into(), annotations: BTreeMap::new() }
+        };
+        let last = (0..=RESTING_MAX).map(|at| store.submit(note(at))).last().unwrap();
         store.submit(Write::Lead { facts: LeadershipFacts::default(), revision: None });
         assert_eq!(store.given, [Seen::Answer(last, Answer::Refused(Refusal::Busy))]);
         assert_eq!(store.under_way(), RESTING_MAX + 1);

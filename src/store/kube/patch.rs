@@ -95,7 +95,7 @@ pub(super) fn new_lease(facts: &LeadershipFacts) -> serde_json::Result<Lease> {
     serde_json::from_value(body)
 }
 
-/// A Job's switch and our annotations, on this UID alone.
+/// A Job's switch, what its pods' `nodeSelector` is to hold besides, and our annotations, on this UID alone.
 pub(super) fn job_patch(
     uid: &str,
     suspend: Option<bool>,

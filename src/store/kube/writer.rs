@@ -15,7 +15,7 @@ const AT_ONCE: usize = 32;
 /// Of those, what nobody's safety waits for: an API server that is slow, because a tenant floods it or for any other
 /// reason, holds so many reports at most, and an order or a renewal of the leadership finds a way free at once.
 const REST_AT_ONCE: usize = 8;
-/// What has less time left than this is not sent: given up a moment later it would be work for the API server all the
+/// What has less time left than this, as is seen at every sweep, is not sent: given up a moment later it would be work for the API server all the
 /// same, and nobody would know whether it landed. A write takes some 3 ms there, 0.2 s when it is overloaded.
 const LEAST: Duration = Duration::from_secs(1);
 /// How often the queue is searched for writes whose time is over.

@@ -4,7 +4,7 @@ use super::rules::{above_nameplate, fence, invalid, state_rules, still};
 use super::server::{Recorded, Server};
 use crate::api::{ControllableLoad, ControllableLoadSpec, ControllableLoadStatus, WholeWatts};
 use crate::store::object::{api_limit, api_order, api_time};
-use crate::store::{Answer, Key, Kind, LeadershipFacts, Object, PodFacts, Refusal, Status, Write};
+use crate::store::{Answer, JobFacts, Key, Kind, LeadershipFacts, Object, PodFacts, Refusal, Status, Write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -61,22 +61,15 @@ impl Server {
             }),
             Write::Status { key, status, revision } => self.set_status(&key, *status, revision.as_deref()),
             Write::Lead { facts, revision } => self.lead(facts, revision.as_deref()),
-            Write::Job { job, uid, suspend, node_selector, annotations } => self.modify(&job, |object| {
-                let Object::Job(facts) = object else { return Err(Refusal::NotFound) };
-                if facts.uid != uid {
-                    return Err(Refusal::Conflict("another Job of this name".into()));
+            Write::Job { job, uid, suspend, node_selector, annotations } => self.modify(&job, |object| match object {
+                Object::Job(facts) if facts.uid == uid => {
+                    let facts = Arc::make_mut(facts);
+                    switch(facts, suspend, node_selector)?;
+                    annotate(&mut facts.annotations, annotations);
+                    Ok(())
                 }
-                let facts = Arc::make_mut(facts);
-                let moves = node_selector.iter().any(|(label, value)| facts.node_selector.get(label) != Some(value));
-                if moves && (facts.started || !facts.suspended) {
-                    return Err(invalid("spec.template: field is immutable"));
-                }
-                facts.node_selector.extend(node_selector);
-                facts.suspended = suspend.unwrap_or(facts.suspended);
-                // The job controller sets the time as soon as it sees it.
-                facts.started |= !facts.suspended;
-                annotate(&mut facts.annotations, annotations);
-                Ok(())
+                Object::Job(_) => Err(Refusal::Conflict("another Job of this name".into())),
+                _ => Err(Refusal::NotFound),
             }),
             Write::NotePod { pod, uid, annotations } => self.modify(&pod, |object| match object {
                 Object::Pod(facts) if facts.uid == uid => {
@@ -324,6 +317,19 @@ fn carry_over(new: &mut Object, old: &Object) {
         }
         _ => {}
     }
+}
+
+/// Flips a Job's switch, and says which nodes its pods ask for.
+fn switch(job: &mut JobFacts, suspend: Option<bool>, node_selector: BTreeMap<String, String>) -> Result<(), Refusal> {
+    let moves = node_selector.iter().any(|(label, value)| job.node_selector.get(label) != Some(value));
+    if moves && (job.started || !job.suspended) {
+        return Err(invalid("spec.template: field is immutable"));
+    }
+    job.node_selector.extend(node_selector);
+    job.suspended = suspend.unwrap_or(job.suspended);
+    // The job controller sets the time as soon as it sees it. It stays, as before Kubernetes 1.36, where less is allowed.
+    job.started |= !job.suspended;
+    Ok(())
 }
 
 /// Sets annotations, or removes them.
