@@ -5,6 +5,8 @@
 mod installed;
 #[path = "charts/network.rs"]
 mod network;
+#[path = "charts/queues.rs"]
+mod queues;
 #[path = "charts/policies.rs"]
 mod policies;
 

@@ -3,7 +3,7 @@
 use super::site::{Site, view};
 use super::{Purpose, Purposed};
 use crate::link::{Shout, Uplink};
-use crate::store::{Answer, Object, Write};
+use crate::store::{Answer, Object, Refusal, Write};
 use ampacity_core::guard::ledger::Exit;
 use ampacity_core::guard::{LoadId, Order, Outcome, Seen as Learned, Write as Guarded};
 use ampacity_core::plan::Plan;
@@ -56,13 +56,34 @@ pub(super) fn orders(site: &mut Site, plan: &Plan, link: &mut dyn Uplink, now: T
 
 /// What became of an order goes back into the ledger.
 pub(super) fn answered(site: &mut Site, load: LoadId, order: Order, answer: &Answer, now: Time) -> Result<(), Exit> {
-    let outcome = match answer {
-        Answer::Accepted(Some(Object::ControllableLoad(object))) => Outcome::Accepted(view(object)),
-        Answer::Refused(_) => Outcome::Refused,
-        Answer::Accepted(_) | Answer::Unknown => Outcome::Unknown,
-    };
     match &mut site.ledger {
-        Some(ledger) => ledger.learn(Learned::Answer { load, order, outcome }, now),
+        Some(ledger) => ledger.learn(Learned::Answer { load, order, outcome: outcome(answer) }, now),
         None => Ok(()),
+    }
+}
+
+/// What an answer says of the load. That queues were too long says nothing of it: such an order is decided anew at once,
+/// and no other is written first to hear whether the load takes orders.
+fn outcome(answer: &Answer) -> Outcome {
+    match answer {
+        Answer::Accepted(Some(Object::ControllableLoad(object))) => Outcome::Accepted(view(object)),
+        Answer::Refused(Refusal::Busy) | Answer::Accepted(_) | Answer::Unknown => Outcome::Unknown,
+        Answer::Refused(_) => Outcome::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_found_no_room_in_a_queue_is_none_that_its_load_refused() {
+        let refused = |why| outcome(&Answer::Refused(why));
+        assert_eq!(refused(Refusal::Busy), Outcome::Unknown);
+        for why in [Refusal::NotFound, Refusal::Invalid("the fence".into()), Refusal::Forbidden("a policy".into())] {
+            assert_eq!(refused(why.clone()), Outcome::Refused, "{why:?}");
+        }
+        assert_eq!(outcome(&Answer::Unknown), Outcome::Unknown);
+        assert_eq!(outcome(&Answer::Accepted(None)), Outcome::Unknown);
     }
 }
