@@ -60,5 +60,6 @@ pub fn flags(folder: &Path) -> [String; 5] {
 /// # Errors
 /// If it does not answer.
 pub async fn is_linked(port: u16) -> Result<bool> {
-    Ok(get(port, "/metrics").await?.contains("ampacity_agent_link_up 1"))
+    // A whole line: the metric's help begins with its name and a 1 as well.
+    Ok(get(port, "/metrics").await?.lines().any(|line| line == "ampacity_agent_link_up 1"))
 }

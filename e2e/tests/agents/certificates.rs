@@ -11,6 +11,7 @@ use ampacity_e2e::bench::linked::is_linked;
 use ampacity_e2e::bench::{FULL, SOON, price, told};
 use ampacity_e2e::helm::Helm;
 use ampacity_e2e::identity::ADMIN;
+use ampacity_e2e::process::Part;
 use ampacity_e2e::{Mode, Needs, Test, binaries, cluster_test_within, until};
 use anyhow::{Context, Result, anyhow, ensure};
 use k8s_openapi::ByteString;
@@ -128,18 +129,26 @@ fn renew(test: &Test) -> Result<()> {
     Ok(())
 }
 
-/// Waits until something is so, and fails at once where an agent says meanwhile that its link is down.
+/// How often the agents have told of a link: that it is there, or that it is not. (One that is lost and made again at once
+/// may be in no metric that is read.)
+fn told_of_links(site: &Linked<'_>) -> Result<usize> {
+    let of = |part: &Part| {
+        let log = std::fs::read_to_string(part.log())?;
+        anyhow::Ok(log.matches("linked to the leading operator").count() + log.matches("no link: ").count())
+    };
+    Ok(of(&site.miner)? + of(&site.gpu)?)
+}
+
+/// Waits until something is so, and fails at once where an agent has told of a link since there were so many such lines.
 async fn linked_until(
-    site: &Linked<'_>,
+    (site, links): (&Linked<'_>, usize),
     what: &str,
     within: Duration,
     mut so: impl AsyncFnMut() -> Result<bool>,
 ) -> Result<()> {
     until(what, within, async || {
-        for port in [site.miner_port, site.gpu_port] {
-            if !is_linked(port).await? {
-                return Ok(Some(Err(anyhow!("a link was lost before {what}"))));
-            }
+        if told_of_links(site)? != links {
+            return Ok(Some(Err(anyhow!("a link was lost while waiting for {what}"))));
         }
         Ok(so().await?.then_some(Ok(())))
     })
@@ -147,13 +156,13 @@ async fn linked_until(
 }
 
 /// Sheds by price while the API server answers no agent: the shed comes over the link, or not at all.
-async fn shed_over_the_link(test: &Test, site: &Linked<'_>) -> Result<()> {
+async fn shed_over_the_link(test: &Test, (site, links): (&Linked<'_>, usize)) -> Result<()> {
     let full = told(site.miner_port).await?;
     ensure!(full >= FULL, "{full} W");
     site.field.set(Mode::BlackHole);
     price(test, DEAR).await?;
     let shed = async || Ok(told(site.miner_port).await? < FULL / 2);
-    linked_until(site, "a shed over the link", SHED_WITHIN, shed).await?;
+    linked_until((site, links), "a shed over the link", SHED_WITHIN, shed).await?;
     site.field.set(Mode::Pass);
     Ok(())
 }
@@ -167,14 +176,15 @@ fn taken_up(log: &Path) -> Result<usize> {
 async fn renewed(test: &Test, site: &Linked<'_>) -> Result<()> {
     let (before, keys) = (held(test, "tls.crt").await?, held(test, "tls.key").await?);
     let others = |now: &[ByteString; 2], then: &[ByteString; 2]| now.iter().zip(then).all(|(now, then)| now != then);
+    let linked = (site, told_of_links(site)?);
     renew(test)?;
     let started = Instant::now();
     let anew = async || Ok(others(&held(test, "tls.crt").await?, &before));
-    linked_until(site, "both to be issued anew", SOON, anew).await?;
+    linked_until(linked, "both to be issued anew", SOON, anew).await?;
     ensure!(others(&held(test, "tls.key").await?, &keys), "keys are made anew as well");
-    shed_over_the_link(test, site).await?;
+    shed_over_the_link(test, linked).await?;
     let taken = async || Ok(taken_up(site.operator.log())? == 2);
-    linked_until(site, "the operator to take the new ones up", TAKEN_UP_WITHIN, taken).await?;
+    linked_until(linked, "the operator to take the new ones up", TAKEN_UP_WITHIN, taken).await?;
     eprintln!("in use {:.1} s after they were asked for anew", started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -52,8 +52,8 @@ pub(super) struct Linked<'a> {
     pub(super) operator: Part,
     /// The agents' way to the API server.
     pub(super) field: FaultProxy,
-    _miner: Part,
-    gpu: Part,
+    pub(super) miner: Part,
+    pub(super) gpu: Part,
     pub(super) miner_port: u16,
     pub(super) gpu_port: u16,
 }
@@ -102,7 +102,7 @@ pub(super) async fn linked<'a>(test: &'a Test, more: &[&str]) -> Result<Linked<'
     }
     stated(test, MINER, "at full power", |s, to| to >= FULL && (FULL..=to).contains(&ceiling(s))).await?;
     stated(test, NODE, "capped", |s, to| to < 10_000 && ceiling(s) <= to).await?;
-    Ok(Linked { bench, operator, field, _miner: miner, gpu, miner_port, gpu_port })
+    Ok(Linked { bench, operator, field, miner, gpu, miner_port, gpu_port })
 }
 
 /// Which of two statuses of a load are different, over a while.
