@@ -5,10 +5,10 @@
 mod installed;
 #[path = "charts/network.rs"]
 mod network;
-#[path = "charts/queues.rs"]
-mod queues;
 #[path = "charts/policies.rs"]
 mod policies;
+#[path = "charts/queues.rs"]
+mod queues;
 
 use std::collections::BTreeSet;
 use std::fs;
