@@ -1,6 +1,6 @@
 //! The binary: parses the command line and runs one subcommand.
 
-use ampacity::cli::demo::{args::DemoArgs, cluster, run};
+use ampacity::cli::demo::{self, args::DemoArgs, cluster};
 use ampacity::sim::world::World;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -42,19 +42,27 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    run(Cli::parse().command).unwrap_or_else(|error| {
+        // One line, as of flags that are wrong.
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Agent { of } => ampacity::cli::agent::act(&of),
         Command::Crds => ampacity::cli::crds::print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => {
-            let world = run::World { advance: World::advance, frame: World::frame, account: World::account };
+            let world = demo::run::World { advance: World::advance, frame: World::frame, account: World::account };
             Ok(if args.cluster {
-                run::run(&args, |spec| cluster::world(&args, spec), world)
+                demo::run::run(&args, |spec| cluster::world(&args, spec), world)
             } else {
-                run::run(&args, World::new, world)
+                demo::run::run(&args, World::new, world)
             })
         }
-        Command::Explain(args) => ampacity::cli::explain::explain(&args).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => ampacity::cli::explain::explain(&args),
         Command::Operator(args) => ampacity::cli::operator::operate(&args),
         Command::Release(args) => ampacity::cli::release::release(&args).map(|()| ExitCode::SUCCESS),
         Command::Uninstall { step } => ampacity::cli::uninstall::uninstall(&step),

@@ -264,7 +264,7 @@ fn explains(person: &Person) -> Result<()> {
     assert_eq!(text(&refused, "/reason"), "Refused");
     let unknown = person.asks(&["load/nobody"])?;
     let words = String::from_utf8_lossy(&unknown.stderr).into_owned();
-    assert_eq!((unknown.status.code(), words.trim()), (Some(1), "Error: load/nobody: no site that is led here has it"));
+    assert_eq!((unknown.status.code(), words.trim()), (Some(1), "error: load/nobody: no site that is led here has it"));
     Ok(())
 }
 
@@ -290,7 +290,7 @@ async fn what_if(person: &Person) -> Result<()> {
     // Wrong before anybody is asked, with its place.
     let wrong = person.asks(&["-f", &person.file("wrong.yaml", &dear.replace("1M", "1000m"))?])?;
     let words = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    ensure!(wrong.status.code() == Some(1) && words.contains("wrong.yaml:6:"), "{words}");
+    ensure!(wrong.status.code() == Some(2) && words.contains("wrong.yaml:6:"), "{words}");
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod reach;
 
+use super::agent::EXIT_WRONG;
 use super::cluster::ClusterArgs;
 use crate::api::check::Schemas;
 use crate::api::manifest;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,9 +57,16 @@ pub struct ExplainArgs {
 /// Asks, and prints the answer.
 ///
 /// # Errors
-/// A manifest that is wrong, with its place; no operator that leads and answers; something that it does not know.
-pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
-    let manifests = args.filename.as_ref().map(read).transpose()?;
+/// No operator that leads and answers; something that it does not know. A manifest that is wrong is said here, with its
+/// place, and ends with 2 as a wrong flag does.
+pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let manifests = match args.filename.as_ref().map(read).transpose() {
+        Ok(manifests) => manifests,
+        Err(wrong) => {
+            eprintln!("error: {wrong:#}");
+            return Ok(ExitCode::from(EXIT_WRONG));
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     let text = runtime.block_on(async {
         let operator = Operator::find(args).await?;
@@ -78,7 +87,8 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
             (None, None) => bail!("name what to explain, or a file with -f"),
         }
     })?;
-    std::io::stdout().lock().write_all(text.as_bytes()).context("writing the answer")
+    std::io::stdout().lock().write_all(text.as_bytes()).context("writing the answer")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The documents of a file, held to the schemas and their rules like everywhere else.
@@ -88,7 +98,7 @@ fn read(file: &PathBuf) -> anyhow::Result<Vec<Value>> {
     if name == "-" {
         std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
     } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("reading {name}"))?;
+        text = std::fs::read_to_string(file).with_context(|| format!("{name}: cannot be read"))?;
     }
     let schemas = Schemas::new()?;
     manifest::read(&name, &text, &schemas)?;
