@@ -8,7 +8,11 @@
 //! - nothing more: 1,000 containers, 125 GPU nodes, 1,000 leases, 1,000 Jobs; about 15 minutes
 //! - `-- --large`: 10,000 loads and 10,000 leases as well, then 10,000 Jobs; about half an hour more
 //! - `-- --only-large`: that alone
+//! - `-- --without-prices`: without the steady state and the price ticks
 //! - `-- --small`: two minutes that only show that all of it works
+//!
+//! Operator and agents are let in as the chart's accounts, with its RBAC and its queues; its policies are not there,
+//! since twenty clients write for all agents.
 //!
 //! Clients' limits: the operator has 32 requests under way and none a second; the suite's job controller and its
 //! garbage collector 200 a second (ten times their default), kwok its own.
@@ -38,7 +42,8 @@ const SMALL: Size = Size { containers: 20, nodes: 4, jobs: 24 };
 async fn measure(rows: &mut Vec<Row>) -> Result<()> {
     let is_asked = |flag: &str| std::env::args().any(|argument| argument == flag);
     if !is_asked("--only-large") {
-        usual::measure(if is_asked("--small") { SMALL } else { USUAL }, rows).await?;
+        let size = if is_asked("--small") { SMALL } else { USUAL };
+        usual::measure(size, !is_asked("--without-prices"), rows).await?;
     }
     if is_asked("--large") || is_asked("--only-large") {
         large::loads_and_leases(rows).await?;

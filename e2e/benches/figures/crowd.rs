@@ -44,10 +44,9 @@ pub(crate) struct Recruit {
 pub(crate) struct Told {
     /// Each load's order as the API server last showed it: setpoint in W, epoch, and when it came to be so.
     pub(crate) orders: BTreeMap<String, (i64, u64, Instant)>,
-    /// How many orders were accepted since they were first looked at: each load's sequence when last shown, and their
-    /// sum with what was counted in earlier epochs.
-    sequences: BTreeMap<String, i64>,
-    pub(crate) accepted: i64,
+    /// Each load's order when last shown, and how many orders were shown so far.
+    numbers: BTreeMap<String, (i64, i64)>,
+    pub(crate) accepted: u64,
     /// Loads whose status states a ceiling.
     pub(crate) stated: BTreeSet<String>,
     /// When a shed was first heard over the link, since this was last emptied.
@@ -323,9 +322,9 @@ fn deliver(
         Seen::Object(Object::ControllableLoad(load)) => {
             let name = load.metadata.name.clone().unwrap_or_default();
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            let sequence = load.spec.order.sequence;
-            let before = told.sequences.insert(name.clone(), sequence).unwrap_or_default();
-            told.accepted += if sequence >= before { sequence - before } else { sequence };
+            let number = (load.spec.order.epoch, load.spec.order.sequence);
+            let before = told.numbers.insert(name.clone(), number);
+            told.accepted += u64::from(before != Some(number));
             let order = (load.spec.setpoint_watts.0, u64::try_from(load.spec.order.epoch).unwrap_or(0));
             if told.orders.get(&name).is_none_or(|(watts, epoch, _)| (*watts, *epoch) != order) {
                 told.orders.insert(name.clone(), (order.0, order.1, Instant::now()));

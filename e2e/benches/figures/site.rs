@@ -63,9 +63,9 @@ impl Size {
         Ok(i64::try_from(self.nodes)? * (8 * 200 + 4_600))
     }
 
-    /// What must run: such nodes, machines asleep, and the reserve. A limit of this much takes all else.
+    /// What must run: such nodes, machines asleep at 30 W, and the reserve. A limit of this much takes all else.
     pub(crate) fn must_run_watts(self) -> Result<i64> {
-        Ok(self.idle_nodes_watts()? + i64::try_from(self.containers)? * 34 + 1_000)
+        Ok(self.idle_nodes_watts()? + i64::try_from(self.containers)? * 30 + 1_000)
     }
 }
 

@@ -306,16 +306,18 @@ async fn failovers(site: &Site, crowd: &Crowd, first: (Part, u16)) -> Result<Row
     ))
 }
 
-/// All of them, in this order: what moves least comes first.
-pub(crate) async fn measure(size: Size, rows: &mut Vec<Row>) -> Result<()> {
+/// All of them, in this order: what moves least comes first. What prices do may be left out.
+pub(crate) async fn measure(size: Size, prices: bool, rows: &mut Vec<Row>) -> Result<()> {
     let began = Instant::now();
     let site = Site::new(size).await?;
     let (operator, port) = site.operator("op-a")?;
     let crowd = site.crowd().await?;
     ordered((&site, &crowd), "every container at full power", |watts| watts >= 3_500).await?;
     eprintln!("{} loads at work after {:.0} s", site.size.loads(), began.elapsed().as_secs_f64());
-    rows.extend(steady(&site, &crowd, &operator, port).await?);
-    rows.push(price_ticks(&site, &crowd, &operator).await?);
+    if prices {
+        rows.extend(steady(&site, &crowd, &operator, port).await?);
+        rows.push(price_ticks(&site, &crowd, &operator).await?);
+    }
     rows.push(sheds(&site, &crowd).await?);
     ordered((&site, &crowd), "every container at full power again", |watts| watts >= 3_500).await?;
     rows.extend(leases_at_once(&site, port).await?);
