@@ -388,8 +388,9 @@ where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     K::DynamicType: Default,
 {
-    api.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
     until("all to be gone", PATIENCE, async || {
+        // A thousand may take longer than the API server gives one request: the next goes on with those that are left.
+        api.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
         Ok(api.list_metadata(&ListParams::default()).await?.items.is_empty().then_some(()))
     })
     .await
